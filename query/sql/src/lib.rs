@@ -1,0 +1,11 @@
+//! One grammar for all our statements, one table of types, our functions, and the one error users see.
+//!
+//! Nothing here touches a kernel, a disk or a network.
+
+pub mod error; // What a user is told.
+pub mod hooks;
+pub mod statement; // Our statements as trees.
+pub mod types; // SQL ↔ Arrow ↔ DuckLake ↔ OID. // Which names are hooks of the kernel.
+
+pub use error::{SqlError, SqlState};
+pub use types::SqlType;
