@@ -3,9 +3,9 @@
 //! Nothing here touches a kernel, a disk or a network.
 
 pub mod error; // What a user is told.
-pub mod hooks;
+pub mod types; // SQL ↔ Arrow ↔ DuckLake ↔ OID.
 pub mod statement; // Our statements as trees.
-pub mod types; // SQL ↔ Arrow ↔ DuckLake ↔ OID. // Which names are hooks of the kernel.
+pub mod hooks; // Which names are hooks of the kernel.
 
 pub use error::{SqlError, SqlState};
 pub use types::SqlType;
