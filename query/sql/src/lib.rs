@@ -5,7 +5,12 @@
 pub mod error; // What a user is told.
 pub mod types; // SQL ↔ Arrow ↔ DuckLake ↔ OID.
 pub mod statement; // Our statements as trees.
+pub mod dialect; // PostgreSQL's, with an arrow that binds.
+pub mod position; // Lines and columns to character positions.
+pub mod comments; // Comments after select items.
+pub mod parse; // Text to statements.
 pub mod hooks; // Which names are hooks of the kernel.
 
 pub use error::{SqlError, SqlState};
+pub use parse::{parse, parse_one};
 pub use types::SqlType;

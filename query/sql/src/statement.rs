@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 #[derive(Clone, Debug)]
 pub enum Statement {
     /// `CREATE PROBE …`
-    CreateProbe(CreateProbe),
+    CreateProbe(Box<CreateProbe>),
     /// `ALTER PROBE name …`
     AlterProbe {
         /// The probe.
