@@ -1,1 +1,3 @@
-//! x
+//! The write path: probes on a node, their rows in the log, segments of the lake.
+
+pub mod node; // Probes on this node: rings to batches.
