@@ -51,8 +51,8 @@ impl LiveTable for ProcessTable {
                 true,
                 "arguments joined by spaces, secrets hidden; NULL for kernel threads",
             ),
-            Column::new("uid", SqlType::BigInt, false, "effective user when last seen"),
-            Column::new("gid", SqlType::BigInt, false, "effective group when last seen"),
+            Column::new("uid", SqlType::BigInt, false, "real user when last seen"),
+            Column::new("gid", SqlType::BigInt, false, "real group when last seen"),
             Column::new(
                 "container_id",
                 SqlType::Text,

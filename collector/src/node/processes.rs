@@ -50,9 +50,9 @@ pub struct Process {
     pub exe: Option<Arc<str>>,
     /// Arguments, as the setting shows them.
     pub cmdline: Option<Arc<str>>,
-    /// Effective user when it was last seen.
+    /// Real user when it was last seen.
     pub uid: u32,
-    /// Effective group when it was last seen.
+    /// Real group when it was last seen.
     pub gid: u32,
     /// Its cgroup in the unified hierarchy.
     pub cgroup_id: Option<u64>,
@@ -77,9 +77,9 @@ pub struct ExecEvent {
     pub filename: Option<Arc<str>>,
     /// The arguments the kernel saw, each ended by NUL; `None` when they were not captured.
     pub arguments: Option<Vec<u8>>,
-    /// Effective user.
+    /// Real user.
     pub uid: u32,
-    /// Effective group.
+    /// Real group.
     pub gid: u32,
     /// Its cgroup.
     pub cgroup_id: u64,

@@ -24,9 +24,9 @@ pub struct ProcFacts {
     pub exe: Option<String>,
     /// Arguments, each ended by NUL; empty for a kernel thread.
     pub arguments: Vec<u8>,
-    /// Effective user.
+    /// Real user: what a program in the kernel sees as the current task's.
     pub uid: u32,
-    /// Effective group.
+    /// Real group.
     pub gid: u32,
     /// The text of `/proc/PID/cgroup`.
     pub cgroup_lines: String,
@@ -66,8 +66,8 @@ impl Procfs {
             comm: comm.to_owned(),
             exe: self.exe(pid),
             arguments: self.arguments(pid),
-            uid: effective_id(&status, "Uid:").ok_or_else(|| invalid("status", pid))?,
-            gid: effective_id(&status, "Gid:").ok_or_else(|| invalid("status", pid))?,
+            uid: id("Uid:").ok_or_else(|| invalid("status", pid))?,
+            gid: id("Gid:").ok_or_else(|| invalid("status", pid))?,
             cgroup_lines: read_text(&directory.join("cgroup")).unwrap_or_default(),
         })
     }
@@ -145,13 +145,9 @@ fn parse_stat(line: &str) -> Option<(&str, i32, u64)> {
     Some((comm, ppid, start_ticks))
 }
 
+/// The first number of a line: of `Uid:` and `Gid:` the real one.
 fn status_number(status: &str, name: &str) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix(name))?.split_ascii_whitespace().next()?.parse().ok()
-}
-
-/// The second number of a `Uid:` or `Gid:` line: real, effective, saved, file system.
-fn effective_id(status: &str, name: &str) -> Option<u32> {
-    status.lines().find_map(|line| line.strip_prefix(name))?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -172,8 +168,8 @@ mod tests {
         let procfs = Procfs::of_host();
         let facts = procfs.facts(pid).expect("we are alive");
         assert_eq!(facts.exe, std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned()));
-        // SAFETY: geteuid has no arguments and cannot fail.
-        assert_eq!(facts.uid, unsafe { libc::geteuid() });
+        // SAFETY: getuid has no arguments and cannot fail.
+        assert_eq!(facts.uid, unsafe { libc::getuid() });
         assert!(facts.start_ticks > 0);
         assert!(facts.arguments.ends_with(b"\0"));
         assert!(procfs.pids().expect("/proc is readable").contains(&pid));
