@@ -3,5 +3,11 @@
 pub mod table; // Tables and columns.
 pub mod batch; // Rows under way.
 pub mod manifest; // One committed state of the lake: tables, segments, watermark.
+pub mod error; // What can go wrong in the catalog.
+mod database; // SQLite or PostgreSQL behind one face.
+pub mod lake; // The DuckLake manifest of one tenant.
 pub mod probe; // Probes: definition, state, health.
 pub mod ports; // The traits that join collector, query and api.
+
+pub use error::CatalogError;
+pub use lake::Lake;

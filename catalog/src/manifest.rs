@@ -41,6 +41,9 @@ pub struct Table {
     pub schema: SchemaRef,
     /// DuckLake's `column_id` of each column, in order: the Parquet field ids.
     pub column_ids: Vec<i64>,
+    /// The folder of its segments below the lake's data path, ends in `/`: every segment's path begins with it. It
+    /// stays when the table is renamed.
+    pub path: String,
     /// Settings that differ from the defaults.
     pub settings: TableSettings,
     /// Live segments, newest first by `time_max`.
@@ -61,7 +64,7 @@ pub struct TableSettings {
 pub struct Segment {
     /// DuckLake's `data_file_id`.
     pub id: i64,
-    /// Path below the lake's data path, as object_store names it.
+    /// Path below the lake's data path, as object_store names it: [`Table::path`] and a name not used before.
     pub path: String,
     /// Rows.
     pub rows: u64,

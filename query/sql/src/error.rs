@@ -27,6 +27,7 @@ impl SqlState {
     pub const INVALID_CURSOR_NAME: SqlState = SqlState("34000");
     pub const INVALID_CATALOG_NAME: SqlState = SqlState("3D000");
     pub const INVALID_SCHEMA_NAME: SqlState = SqlState("3F000");
+    pub const SERIALIZATION_FAILURE: SqlState = SqlState("40001");
     pub const SYNTAX_ERROR: SqlState = SqlState("42601");
     pub const INSUFFICIENT_PRIVILEGE: SqlState = SqlState("42501");
     pub const UNDEFINED_COLUMN: SqlState = SqlState("42703");
@@ -44,6 +45,7 @@ impl SqlState {
     pub const RESERVED_NAME: SqlState = SqlState("42939");
     pub const WRONG_OBJECT_TYPE: SqlState = SqlState("42809");
     pub const INDETERMINATE_DATATYPE: SqlState = SqlState("42P18");
+    pub const INVALID_TABLE_DEFINITION: SqlState = SqlState("42P16");
     pub const INSUFFICIENT_RESOURCES: SqlState = SqlState("53000");
     pub const DISK_FULL: SqlState = SqlState("53100");
     pub const OUT_OF_MEMORY: SqlState = SqlState("53200");

@@ -1,0 +1,86 @@
+//! The lake's manifest: a DuckLake 1.0 catalog that any engine can attach, with our side tables beside it.
+
+mod open; // Opening and creating.
+mod load; // From the database into memory, by difference.
+mod change; // One snapshot more.
+mod tables; // Creating, altering and dropping tables.
+mod bounds; // Bounds in DuckLake's text encodings.
+mod commit; // Segments cut from the log, with the log's position.
+mod replace; // Segments merged, or ended.
+mod expire; // Forgetting old snapshots and what only they held.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+pub use self::expire::DeadFile;
+use crate::database::Database;
+use crate::error::CatalogError;
+use crate::manifest::Manifest;
+
+/// The version of DuckLake's tables we read and write.
+pub const DUCKLAKE_VERSION: &str = "1.0";
+
+/// The table at which PostgreSQL's writers queue: every change of the manifest adds a row to it.
+const TURNSTILE: &str = "ducklake_snapshot";
+
+/// The manifest of one tenant; cheap to clone.
+#[derive(Clone)]
+pub struct Lake {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    database: Database,
+    data_path: String,
+    /// The newest state known here.
+    manifest: watch::Sender<Arc<Manifest>>,
+    /// Held while the manifest is brought up to date, so that it never goes back.
+    advancing: tokio::sync::Mutex<()>,
+}
+
+impl Lake {
+    /// The newest state known here, from memory.
+    pub fn manifest(&self) -> Arc<Manifest> {
+        self.inner.manifest.borrow().clone()
+    }
+
+    /// Follows [`Lake::manifest`]: told of every commit made here, and of others' at each [`Lake::refresh`].
+    pub fn watch(&self) -> watch::Receiver<Arc<Manifest>> {
+        self.inner.manifest.subscribe()
+    }
+
+    /// What paths of segments are below: a folder or an object store's URL, ends in `/`.
+    pub fn data_path(&self) -> &str {
+        &self.inner.data_path
+    }
+
+    /// Brings the manifest up to date with what others committed.
+    pub async fn refresh(&self) -> Result<Arc<Manifest>, CatalogError> {
+        let _turn = self.inner.advancing.lock().await;
+        let known = self.manifest();
+        let mut transaction = self.inner.database.read("read the manifest").await?;
+        let Some(newer) = load::advance(&mut transaction, &known, &self.inner.data_path).await? else {
+            return Ok(known);
+        };
+        let newer = Arc::new(newer);
+        self.inner.manifest.send_replace(newer.clone());
+        Ok(newer)
+    }
+
+    /// The highest envelope number of this producer and epoch that is in segments, 0 before the first.
+    pub async fn high_water(&self, producer: &str, epoch: u64) -> Result<u64, CatalogError> {
+        let mut transaction = self.inner.database.read("read what a producer has committed").await?;
+        let query = "SELECT last_number FROM pp_producer WHERE producer = $1 AND epoch = $2";
+        let row = transaction.row(query, vec![producer.into(), epoch.cast_signed().into()]).await?;
+        row.map_or(Ok(0), |row| row.get::<i64>(0).map(i64::cast_unsigned))
+    }
+
+    /// Closes the database; nothing of this lake can be used afterwards but its manifest.
+    pub async fn close(&self) {
+        self.inner.database.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;
