@@ -1,1 +1,47 @@
-fn main() {}
+//! The binary `probepilot`: reads arguments, then calls one composition root.
+
+mod size; // Sizes as people write them.
+mod config; // Arguments, environment and configuration file.
+mod directory; // The data directory and its lock.
+mod listen; // Sockets of doors.
+mod accounts; // The first accounts and their password files.
+mod store; // Where segments are kept.
+mod probes; // The life of probes on this server.
+mod execute; // One executor behind every door.
+mod pg; // The Postgres door.
+mod rest; // The REST door.
+mod compose; // Starts the parts in the order they need each other.
+mod inspect; // `explain` and `hooks`: without a server.
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use config::{Arguments, Command, Config, LogFormat};
+
+fn main() -> anyhow::Result<()> {
+    // Two back ends may be linked in; every TLS user of the process takes this one.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().map_err(|_| anyhow::anyhow!("a TLS back end is installed already"))?;
+    match Arguments::parse().command {
+        Command::Serve(arguments) => {
+            let config = Config::resolve(*arguments)?;
+            init_log(config.log_format);
+            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(compose::serve(config))
+        }
+        Command::Explain { file, verbose } => inspect::explain(&file, verbose),
+        Command::Hooks { verbose, pattern } => inspect::hooks(&pattern, verbose),
+        Command::Version => {
+            println!("probepilot {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    }
+}
+
+/// The log goes to standard error; `RUST_LOG` says how much of it.
+fn init_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,datafusion=warn,sqlx=warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

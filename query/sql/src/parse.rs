@@ -55,7 +55,7 @@ pub fn parse(text: &str) -> Result<Vec<Parsed>, SqlError> {
                 format!("more than {STATEMENTS_MAX} statements in one text"),
             ));
         }
-        let statement = parser.statement().map_err(|error| parser.syntax_error(error))?;
+        let mut statement = parser.statement().map_err(|error| parser.syntax_error(error))?;
         let next = parser.parser.peek_token();
         if !matches!(next.token, Token::SemiColon | Token::EOF) {
             return Err(unexpected(&text, &next));
@@ -64,6 +64,9 @@ pub fn parse(text: &str) -> Result<Vec<Parsed>, SqlError> {
         let end =
             if next.token == Token::EOF { text.len() } else { position::byte_of_location(&text, next.span.start) };
         let end = start + text[start..end].trim_end().len();
+        if let Statement::CreateProbe(probe) = &mut statement {
+            probe.source = text[start..end].into();
+        }
         statements.push(Parsed { statement, range: start..end });
     }
 }
@@ -156,7 +159,15 @@ impl StatementParser<'_> {
         let nodes = if self.take(&["ON", "NODES", "WHERE"]) { Some(self.parser.parse_expr()?) } else { None };
         let options = if self.take(&["WITH"]) { self.options()? } else { Vec::new() };
         self.expect_word("AS")?;
-        Ok(CreateProbe { name, or_replace, if_not_exists, nodes, options, query: self.probe_query()? })
+        Ok(CreateProbe {
+            name,
+            or_replace,
+            if_not_exists,
+            nodes,
+            options,
+            query: self.probe_query()?,
+            source: Arc::clone(&self.text),
+        })
     }
 
     fn alter_probe(&mut self) -> Result<Statement, ParserError> {
@@ -363,7 +374,7 @@ mod tests {
         assert_eq!(probe.options.len(), 2);
         assert_eq!((probe.options[0].name.as_str(), probe.options[0].value.as_str()), ("retention", "7 days"));
         assert_eq!(probe.query.comments, [Some("when; UTC".to_owned()), Some("what was opened; path".to_owned())]);
-        assert!(text[parsed[0].range.clone()].ends_with("'/etc/%'"));
+        assert!(probe.source.starts_with("CREATE OR") && probe.source.ends_with("'/etc/%'"));
         assert_eq!(&text[parsed[1].range.clone()], "SELECT 1");
         assert!(crate::hooks::mentions_hook(&probe.query.query));
     }

@@ -88,6 +88,8 @@ pub struct CreateProbe {
     pub options: Vec<ProbeOption>,
     /// The query on hooks.
     pub query: ProbeQuery,
+    /// The statement's own text, as it is stored: without what stands before and after it.
+    pub source: Arc<str>,
 }
 
 /// A query on hooks with its text, so that errors and programs can quote it.
