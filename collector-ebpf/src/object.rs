@@ -1,0 +1,141 @@
+//! A compiled program before it is loaded: instructions, the maps it names, and the SQL behind each instruction.
+
+use std::sync::Arc;
+
+use crate::kernel::Hook;
+
+/// One eBPF instruction; a 64-bit immediate takes two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Insn {
+    /// Class, operation, source or size and mode.
+    pub code: u8,
+    /// Destination register, 0–10.
+    pub dst: u8,
+    /// Source register, 0–10, or a pseudo source.
+    pub src: u8,
+    /// Jump distance in instructions or memory offset in bytes.
+    pub off: i16,
+    /// Immediate.
+    pub imm: i32,
+}
+
+impl Insn {
+    /// Its eight bytes as the kernel (little-endian) reads them.
+    pub fn bytes(self) -> [u8; 8] {
+        let off = self.off.to_le_bytes();
+        let imm = self.imm.to_le_bytes();
+        [self.code, (self.src << 4) | (self.dst & 0x0f), off[0], off[1], imm[0], imm[1], imm[2], imm[3]]
+    }
+}
+
+/// `src` of a two-instruction load that names a map: the register becomes the map, for helpers.
+pub const PSEUDO_MAP_FD: u8 = 1;
+/// `src` of a two-instruction load that names a map: the register becomes the address of the value of key 0 plus the
+/// second instruction's immediate. Only for [`MapRef::Bucket`]: no lookup, no NULL check.
+pub const PSEUDO_MAP_VALUE: u8 = 2;
+
+/// The maps a program may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MapRef {
+    /// The rings: an array of maps with one ring per possible CPU; the key is the CPU's u32 number, a lookup gives the
+    /// ring or NULL.
+    ///
+    /// Submit with flags 0: the kernel then wakes the reader exactly when the record is the first of an idle ring. The
+    /// reader drains 2 ms later, in which even a small ring does not fill, so there are at most 500 wakes a second and none when
+    /// idle. (A question to `bpf_ringbuf_query` before the reserve would race with the reader falling asleep.)
+    Rings,
+    /// A per-CPU array with one entry: a u64 for each of [`Counter`], at [`Counter::offset`].
+    Counters,
+    /// An array with one entry of [`BUCKET_BYTES`], zero when loaded, shared by all CPUs: the rate limit's state.
+    Bucket,
+    /// A per-CPU array with one entry of `scratch_bytes`.
+    Scratch,
+}
+
+/// Size of the one entry of [`MapRef::Bucket`].
+pub const BUCKET_BYTES: u32 = 64;
+
+/// What a program counts, each on the CPU it runs on.
+///
+/// `Events` are those the filter let through: events = rows + ring_full + rate_limited + nested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Counter {
+    /// Passed the filter.
+    Events,
+    /// Submitted to the ring.
+    Rows,
+    /// Lost: the ring had no room.
+    RingFull,
+    /// Lost: above the probe's rows per second.
+    RateLimited,
+    /// Kept, with memory that could not be read as NULL.
+    Unreadable,
+    /// Kept, with a string that was cut.
+    Truncated,
+    /// Kept, with an expression that failed as NULL.
+    ExpressionError,
+    /// Lost: the program interrupted itself in its scratch memory.
+    Nested,
+}
+
+impl Counter {
+    /// All, in the order of their places.
+    pub const ALL: [Counter; 8] = [
+        Counter::Events,
+        Counter::Rows,
+        Counter::RingFull,
+        Counter::RateLimited,
+        Counter::Unreadable,
+        Counter::Truncated,
+        Counter::ExpressionError,
+        Counter::Nested,
+    ];
+
+    /// Bytes from the entry's start.
+    pub fn offset(self) -> i16 {
+        self as i16 * 8
+    }
+}
+
+/// Immediates that are only known when the program is loaded; the loader writes them into the instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Patch {
+    /// The probe's number in the records' headers.
+    ProbeId,
+    /// Rows let through in a second; at most `i32::MAX`.
+    RowsPerSecondMax,
+}
+
+/// The SQL behind the instructions from `insn` on, up to the next line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceLine {
+    /// Index of the first instruction.
+    pub insn: usize,
+    /// The text the verifier quotes, one line.
+    pub text: String,
+    /// From 1.
+    pub line: u32,
+    /// From 1.
+    pub column: u32,
+}
+
+/// A program that can be loaded, for one hook of one kernel.
+///
+/// It must leave with R0 = 0: for a tracepoint anything else makes perf store the event as well.
+#[derive(Clone, Debug)]
+pub struct ProgramObject {
+    /// What people recognise it by; the loader puts `pp_` before it and cuts it to what the kernel keeps.
+    pub name: String,
+    /// Where it attaches.
+    pub hook: Arc<Hook>,
+    /// The program.
+    pub insns: Vec<Insn>,
+    /// Indexes of two-instruction loads whose first immediate becomes the map. The `src` is already set.
+    pub map_uses: Vec<(usize, MapRef)>,
+    /// Indexes of instructions whose immediate the loader sets.
+    pub patches: Vec<(usize, Patch)>,
+    /// Bytes of [`MapRef::Scratch`]; 0 when the program does not use it.
+    pub scratch_bytes: u32,
+    /// The SQL, by rising instruction index; the first should be at 0.
+    pub lines: Vec<SourceLine>,
+}
