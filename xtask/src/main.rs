@@ -5,6 +5,7 @@ mod requirements; // What the tests need besides Rust, and how it is installed.
 mod test; // `test`: installs what is missing and runs every test.
 mod tidy; // `tidy`: rules of the tree that no compiler checks.
 mod new_probe; // `new-probe`: a probe's SQL file and its test, from templates.
+mod bench; // `bench`: the goals' figures.
 mod ci; // `ci`: formatting, lints, tidy, tests.
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ usage: cargo xtask COMMAND
   test [FILTER…]    installs what the tests need and runs them; a filter goes to cargo-nextest as it is
   ci                what a change must pass: formatting, lints, tidy, every test
   tidy              dependency table, duplicate crates, forgotten files, leftover marks, long files
+  bench NAME|all    one of the goals' figures: event-cost, ring-to-parquet, freshness
   new-probe NAME    creates probes/NAME.sql and its test from templates";
 
 fn main() -> ExitCode {
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         ["test", filters @ ..] => test::run(filters),
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
+        ["bench", name] => bench::run(name),
         ["new-probe", name] => new_probe::run(name),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -21,7 +21,7 @@ pub fn run(name: &str) -> Result<()> {
     for path in [&sql, &test] {
         ensure!(!root.join(path).exists(), "{} exists already", path.display());
     }
-    let list = Path::new(PROBE_TESTS).join("main.rs");
+    let list = Path::new(PROBE_TESTS).with_extension("rs");
     let modules =
         std::fs::read_to_string(root.join(&list)).with_context(|| format!("cannot read {}", list.display()))?;
     let modules = with_module(&modules, name).with_context(|| format!("{}", list.display()))?;

@@ -11,7 +11,7 @@ pub const PROBES: &str = "collector-ebpf/probes";
 pub const PROBE_GOLDENS: &str = "collector-ebpf/tests/golden";
 
 /// Where their kernel tests are: the event is made to happen and its row is found through psql.
-pub const PROBE_TESTS: &str = "api/tests/kernel_probes";
+pub const PROBE_TESTS: &str = "api/tests/end_to_end/kernel_probes";
 
 pub(super) fn check(tree: &Tree, findings: &mut Findings) {
     for file in tree.with_extension("rs") {
@@ -178,8 +178,9 @@ mod tests {
         assert_eq!(errors(&[probe]).len(), 2);
         let whole = [
             probe,
-            ("api/tests/kernel_probes/main.rs", "mod signal;\n"),
-            ("api/tests/kernel_probes/signal.rs", ""),
+            ("api/tests/end_to_end/main.rs", "mod kernel_probes;\n"),
+            ("api/tests/end_to_end/kernel_probes.rs", "mod signal;\n"),
+            ("api/tests/end_to_end/kernel_probes/signal.rs", ""),
             ("collector-ebpf/tests/golden/probes/signal.txt", ""),
             ("collector-ebpf/tests/probes.rs", "for probe in builtin() { golden(probe) }\n"),
         ];

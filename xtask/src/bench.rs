@@ -1,0 +1,30 @@
+//! `bench`: the goals' figures, in release, one line each.
+
+use anyhow::{Result, bail};
+
+use crate::command;
+
+/// The figures' names, with what each measures.
+pub const FIGURES: [(&str, &str); 3] = [
+    ("event-cost", "G1: what an event costs in the kernel, against bpftrace when it is installed"),
+    ("ring-to-parquet", "G2: rows a second from the ring to committed Parquet, on one core, without loss"),
+    ("freshness", "G4: from a kernel event to a row in SQL, p50 and p99"),
+];
+
+/// Builds in release and measures; `all` measures everything. Needs root, two CPUs and an otherwise idle machine.
+pub fn run(name: &str) -> Result<()> {
+    let names: Vec<&str> = match name {
+        "all" => FIGURES.iter().map(|(name, _)| *name).collect(),
+        name if FIGURES.iter().any(|(figure, _)| *figure == name) => vec![name],
+        _ => bail!("no figure is called {name}; there are:\n{}", list()),
+    };
+    let mut bench = command::cargo();
+    bench.args(["bench", "--package", "probepilot-api", "--bench", "goals", "--"]).args(names);
+    command::run(&mut bench)
+}
+
+/// The figures, one a line.
+pub fn list() -> String {
+    let lines: Vec<String> = FIGURES.iter().map(|(name, what)| format!("  {name:16}  {what}")).collect();
+    lines.join("\n")
+}
