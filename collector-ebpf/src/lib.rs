@@ -1,7 +1,12 @@
 //! SQL → eBPF: the kernel's hooks as tables, the compiler, the loader.
 
 pub mod kernel; // The hooks of a kernel as tables: names, fields, types, places.
+pub mod compile; // A query on a hook → program, record, part after the kernel.
+pub mod functions; // Functions of probe SQL beyond DataFusion's own.
 pub mod object; // A compiled program before it is loaded.
+pub mod decode; // Records → Arrow.
+pub mod after; // The part after the kernel, per batch.
+pub mod explain; // What EXPLAIN says.
 
 #[cfg(test)]
 mod btf_encoder; // Writes types: the fixture kernel's.

@@ -1,0 +1,114 @@
+//! The part after the kernel: a filter and a select list as DataFusion's physical expressions, applied to each batch as
+//! it comes. Never an endless plan: those hold rows back.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::{CastOptions, and_kleene, cast_with_options, concat, filter_record_batch};
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::error::Result;
+use datafusion::physical_expr::PhysicalExpr;
+
+/// What the part after the kernel did with rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AfterCounts {
+    /// Rows its filter dropped.
+    pub filtered: u64,
+    /// Values that are NULL because their expression failed, and rows dropped because their filter did.
+    pub expression_error: u64,
+}
+
+/// Filter and select list over a record's columns.
+#[derive(Debug)]
+pub struct AfterPart {
+    record_schema: SchemaRef,
+    output_schema: SchemaRef,
+    filters: Vec<Arc<dyn PhysicalExpr>>,
+    outputs: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+impl AfterPart {
+    /// Expressions over the record's schema; each output is cast to its field's type.
+    pub fn new(
+        record_schema: SchemaRef,
+        output_schema: SchemaRef,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        outputs: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> AfterPart {
+        debug_assert_eq!(output_schema.fields().len(), outputs.len());
+        AfterPart { record_schema, output_schema, filters, outputs }
+    }
+
+    /// The columns that come in.
+    pub fn record_schema(&self) -> SchemaRef {
+        Arc::clone(&self.record_schema)
+    }
+
+    /// The columns that go out.
+    pub fn output_schema(&self) -> SchemaRef {
+        Arc::clone(&self.output_schema)
+    }
+
+    /// Filters and projects a batch.
+    pub fn run(&self, batch: &RecordBatch, counts: &mut AfterCounts) -> Result<RecordBatch> {
+        let kept = match self.keep(batch, counts)? {
+            Some(keep) => {
+                let kept = filter_record_batch(batch, &keep)?;
+                counts.filtered += (batch.num_rows() - kept.num_rows()) as u64;
+                kept
+            }
+            None => batch.clone(),
+        };
+        let columns = self
+            .outputs
+            .iter()
+            .zip(self.output_schema.fields())
+            .map(|(output, field)| stored(&evaluate(output, &kept, counts)?, field.data_type()))
+            .collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(kept.num_rows()));
+        Ok(RecordBatch::try_new_with_options(self.output_schema(), columns, &options)?)
+    }
+
+    fn keep(&self, batch: &RecordBatch, counts: &mut AfterCounts) -> Result<Option<BooleanArray>> {
+        let mut keep: Option<BooleanArray> = None;
+        for filter in &self.filters {
+            let passed = evaluate(filter, batch, counts)?;
+            let passed = passed.as_boolean();
+            keep = Some(match keep {
+                None => passed.clone(),
+                Some(before) => and_kleene(&before, passed)?,
+            });
+        }
+        Ok(keep)
+    }
+}
+
+fn stored(values: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
+    if values.data_type() == data_type {
+        return Ok(Arc::clone(values));
+    }
+    let options = CastOptions { safe: true, ..CastOptions::default() };
+    Ok(cast_with_options(values, data_type, &options)?)
+}
+
+/// The expression's values. When it fails for the batch it is evaluated row by row: NULL where it fails, counted.
+fn evaluate(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch, counts: &mut AfterCounts) -> Result<ArrayRef> {
+    let rows = batch.num_rows();
+    if let Ok(values) = expr.evaluate(batch).and_then(|values| values.into_array(rows)) {
+        return Ok(values);
+    }
+    let data_type = expr.data_type(&batch.schema())?;
+    let mut values = Vec::with_capacity(rows);
+    for row in 0..rows {
+        let one = batch.slice(row, 1);
+        values.push(match expr.evaluate(&one).and_then(|value| value.into_array(1)) {
+            Ok(value) => value,
+            Err(_) => {
+                counts.expression_error += 1;
+                new_null_array(&data_type, 1)
+            }
+        });
+    }
+    let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
+    Ok(if values.is_empty() { new_null_array(&data_type, 0) } else { concat(&values)? })
+}

@@ -1,0 +1,174 @@
+//! The shape of a query on one hook: one SELECT, one hook, a filter, a limit. What we do not do yet is refused here, at
+//! its place.
+
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr, Spanned, TableFactor, Value,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
+use probepilot_sql::statement::ProbeQuery;
+use probepilot_sql::{SqlError, SqlState, hooks};
+
+use super::position;
+
+/// The parts of a query on one hook.
+#[derive(Clone, Debug)]
+pub struct Clauses {
+    /// The hook's name, part by part, lower case unless quoted.
+    pub hook: Vec<String>,
+    /// Where it stands.
+    pub hook_span: Span,
+    /// `FROM hook AS alias`
+    pub alias: Option<String>,
+    /// The select list.
+    pub items: Vec<SelectItem>,
+    /// The filter's conjuncts: all must hold.
+    pub conjuncts: Vec<Expr>,
+    /// `LIMIT`
+    pub limit: Option<u64>,
+}
+
+/// Takes the query apart.
+pub fn read(query: &ProbeQuery) -> Result<Clauses, SqlError> {
+    let refuse = |what: &str, span: Span| {
+        SqlError::unsupported(format!("{what} is not supported in a query on a hook"))
+            .at(position::of_span(&query.text, span))
+    };
+    let Query { with, body, order_by, limit_clause, fetch, locks, for_clause, settings, format_clause, pipe_operators } =
+        query.query.as_ref();
+    if let Some(with) = with {
+        return Err(refuse("WITH", with.span()));
+    }
+    let SetExpr::Select(select) = body.as_ref() else {
+        return Err(refuse("anything but a single SELECT", body.span()));
+    };
+    if let Some(order_by) = order_by {
+        return Err(refuse("ORDER BY", order_by.span())
+            .hint("Rows come in the order of events; order them when you read the probe's table."));
+    }
+    if fetch.is_some() || for_clause.is_some() || settings.is_some() || format_clause.is_some() {
+        return Err(refuse("this clause", query.query.span()));
+    }
+    if !locks.is_empty() || !pipe_operators.is_empty() {
+        return Err(refuse("this clause", query.query.span()));
+    }
+    check_select(select, &refuse)?;
+    let (hook, hook_span, alias) = hook_of(select, &refuse)?;
+    Ok(Clauses {
+        hook,
+        hook_span,
+        alias,
+        items: select.projection.clone(),
+        conjuncts: select.selection.clone().map(conjuncts).unwrap_or_default(),
+        limit: limit_clause.as_ref().map(|clause| limit(clause, &query.text)).transpose()?.flatten(),
+    })
+}
+
+fn check_select(select: &Select, refuse: &impl Fn(&str, Span) -> SqlError) -> Result<(), SqlError> {
+    if select.distinct.is_some() {
+        return Err(refuse("DISTINCT", select.select_token.0.span));
+    }
+    match &select.group_by {
+        GroupByExpr::All(_) => return Err(refuse("GROUP BY", select.select_token.0.span)),
+        GroupByExpr::Expressions(expressions, modifiers) => {
+            if let Some(first) = expressions.first() {
+                return Err(refuse("GROUP BY", first.span())
+                    .hint("Store the rows and aggregate them when you read the probe's table."));
+            }
+            if !modifiers.is_empty() {
+                return Err(refuse("GROUP BY", select.select_token.0.span));
+            }
+        }
+    }
+    if let Some(having) = &select.having {
+        return Err(refuse("HAVING", having.span()));
+    }
+    if let Some(qualify) = &select.qualify {
+        return Err(refuse("QUALIFY", qualify.span()));
+    }
+    if let Some(window) = select.named_window.first() {
+        return Err(refuse("WINDOW", window.span()));
+    }
+    let rare = select.top.is_some()
+        || select.into.is_some()
+        || select.exclude.is_some()
+        || select.prewhere.is_some()
+        || !select.lateral_views.is_empty()
+        || !select.connect_by.is_empty()
+        || !select.cluster_by.is_empty()
+        || !select.distribute_by.is_empty()
+        || !select.sort_by.is_empty();
+    if rare {
+        return Err(refuse("this clause", select.span()));
+    }
+    Ok(())
+}
+
+type HookName = (Vec<String>, Span, Option<String>);
+
+fn hook_of(select: &Select, refuse: &impl Fn(&str, Span) -> SqlError) -> Result<HookName, SqlError> {
+    let table = match select.from.as_slice() {
+        [] => return Err(refuse("a SELECT without FROM", select.span())),
+        [table] => table,
+        [_, second, ..] => return Err(refuse("JOIN", second.span())),
+    };
+    if let Some(join) = table.joins.first() {
+        return Err(refuse("JOIN", join.span()));
+    }
+    let TableFactor::Table { name, alias, args: None, sample, .. } = &table.relation else {
+        return Err(refuse("anything but a hook in FROM", table.relation.span()));
+    };
+    if sample.is_some() {
+        return Err(refuse("TABLESAMPLE", name.span()));
+    }
+    if !hooks::is_hook(name) {
+        return Err(refuse("a table that is no hook", name.span()));
+    }
+    if alias.as_ref().is_some_and(|alias| !alias.columns.is_empty()) {
+        return Err(refuse("a list of column names behind the table's alias", name.span()));
+    }
+    let parts = name.0.iter().filter_map(|part| part.as_ident()).map(normal).collect();
+    Ok((parts, name.span(), alias.as_ref().map(|alias| normal(&alias.name))))
+}
+
+/// A name as it is compared: lower case unless quoted.
+pub fn normal(ident: &ast::Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+fn conjuncts(filter: Expr) -> Vec<Expr> {
+    match filter {
+        Expr::BinaryOp { left, op: ast::BinaryOperator::And, right } => {
+            let mut all = conjuncts(*left);
+            all.extend(conjuncts(*right));
+            all
+        }
+        Expr::Nested(inner) if matches!(*inner, Expr::BinaryOp { op: ast::BinaryOperator::And, .. }) => {
+            conjuncts(*inner)
+        }
+        other => vec![other],
+    }
+}
+
+fn limit(clause: &LimitClause, text: &str) -> Result<Option<u64>, SqlError> {
+    let LimitClause::LimitOffset { limit, offset: None, limit_by } = clause else {
+        return Err(SqlError::unsupported("OFFSET is not supported in a query on a hook")
+            .at(position::of_span(text, clause.span())));
+    };
+    if !limit_by.is_empty() {
+        return Err(SqlError::unsupported("LIMIT BY is not supported in a query on a hook")
+            .at(position::of_span(text, clause.span())));
+    }
+    let Some(limit) = limit else { return Ok(None) };
+    let number = match limit {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => digits.parse::<u64>().ok(),
+            Value::Null => return Ok(None),
+            _ => None,
+        },
+        _ => None,
+    };
+    number.map(Some).ok_or_else(|| {
+        SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "LIMIT of a query on a hook must be a whole number")
+            .at(position::of_span(text, limit.span()))
+    })
+}

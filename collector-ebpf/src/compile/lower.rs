@@ -1,0 +1,417 @@
+//! DataFusion's expressions to the kernel's, where the kernel can.
+
+use arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::{InList, Like, ScalarFunction};
+use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable, Operator};
+use probepilot_sql::{SqlError, SqlState};
+
+use super::expression::{Arithmetic, Bits, Comparison, Expression, Kind, LeafId, Node, StringTest};
+use super::leaf::{Leaf, STRING_BYTES_DEFAULT, STRING_BYTES_MAX, Space, StringAt};
+use super::names::{Column, Content};
+use crate::functions::memory;
+
+/// Operators and leaves of one expression in the kernel; larger ones run after it. Keeps programs far below the
+/// verifier's limits.
+const EXPRESSION_SIZE_MAX: usize = 256;
+
+/// Lowers expressions and collects the leaves they name.
+pub struct Lowering<'a> {
+    /// The query's columns.
+    pub columns: &'a [Column],
+    /// The same as the planner sees them.
+    pub schema: &'a DFSchema,
+    /// Every leaf named so far, once.
+    pub leaves: Vec<Leaf>,
+}
+
+impl Lowering<'_> {
+    /// The leaf's index.
+    pub fn leaf(&mut self, leaf: Leaf) -> LeafId {
+        let index = self.leaves.iter().position(|known| *known == leaf).unwrap_or_else(|| {
+            self.leaves.push(leaf);
+            self.leaves.len() - 1
+        });
+        LeafId(index)
+    }
+
+    /// The expression for the kernel; `None` when it must run after it.
+    pub fn lower(&mut self, expr: &Expr) -> Option<Expression> {
+        // Leaves of an expression that turns out not to fit are not named by the program.
+        let leaves = self.leaves.len();
+        let lowered = self.expression(expr).filter(|lowered| lowered.size() <= EXPRESSION_SIZE_MAX);
+        if lowered.is_none() {
+            self.leaves.truncate(leaves);
+        }
+        lowered
+    }
+
+    /// The leaf whose bytes are the value of a text or bytes expression.
+    pub fn bytes_leaf(&mut self, expr: &Expr) -> Option<LeafId> {
+        match expr {
+            Expr::Column(column) => match &self.column(&column.name)?.content {
+                Content::Leaf(Leaf::Number { .. }) => None,
+                Content::Leaf(leaf) => {
+                    let leaf = leaf.clone();
+                    let is_bytes = leaf.is_read()
+                        || matches!(leaf, Leaf::ContextBytes { .. } | Leaf::Task(super::leaf::TaskFact::Comm));
+                    is_bytes.then(|| self.leaf(leaf))
+                }
+                Content::Time | Content::Pointer(..) | Content::Unknown => None,
+            },
+            Expr::ScalarFunction(function) if memory::reads_memory(function.name()) => {
+                let leaf = self.string(function).ok()??;
+                Some(self.leaf(leaf))
+            }
+            Expr::Cast(cast) if is_text(cast.field.data_type()) => {
+                let inner = cast.expr.get_type(self.schema).ok()?;
+                is_text(&inner).then(|| self.bytes_leaf(&cast.expr)).flatten()
+            }
+            _ => None,
+        }
+    }
+
+    /// The leaf of a call of a memory function; `None` when its argument is text already.
+    pub fn string(&self, function: &ScalarFunction) -> Result<Option<Leaf>, SqlError> {
+        let name = function.name();
+        let bytes_max = match function.args.get(1) {
+            None => STRING_BYTES_DEFAULT,
+            Some(Expr::Literal(ScalarValue::Int64(Some(bytes)), _)) => {
+                u16::try_from(*bytes).ok().filter(|bytes| (1..=STRING_BYTES_MAX).contains(bytes)).ok_or_else(|| {
+                    SqlError::new(
+                        SqlState::INVALID_PARAMETER_VALUE,
+                        format!("the maximum of {name} must lie between 1 and {STRING_BYTES_MAX} bytes"),
+                    )
+                })?
+            }
+            Some(_) => {
+                return Err(SqlError::new(
+                    SqlState::INVALID_PARAMETER_VALUE,
+                    format!("the maximum of {name} must be a whole number"),
+                ));
+            }
+        };
+        let Some(Expr::Column(argument)) = function.args.first() else {
+            return Err(SqlError::unsupported(format!("{name} takes a column, not an expression")));
+        };
+        let column = self
+            .column(&argument.name)
+            .ok_or_else(|| SqlError::new(SqlState::UNDEFINED_COLUMN, "unknown column in a memory function"))?;
+        let (place, declared) = match &column.content {
+            Content::Pointer(place, space) => (place.clone(), *space),
+            // An address in an integer: arguments of raw hooks.
+            Content::Leaf(Leaf::Number { place, bits: None, .. }) if column.data_type == DataType::Int64 => {
+                (place.clone(), Space::Kernel)
+            }
+            Content::Leaf(Leaf::String { at, space, .. }) => {
+                return Ok(Some(Leaf::String { at: at.clone(), space: *space, bytes_max }));
+            }
+            Content::Leaf(leaf) if is_text(&column.data_type) => return Ok(Some(leaf.clone())),
+            _ => {
+                return Err(SqlError::new(
+                    SqlState::DATATYPE_MISMATCH,
+                    format!("{name} takes a pointer, but column \"{}\" is none", argument.name),
+                ));
+            }
+        };
+        let space = match name {
+            memory::USER_STRING => Space::User,
+            memory::KERNEL_STRING => Space::Kernel,
+            _ => declared,
+        };
+        if matches!(column.content, Content::Pointer(..)) && space != declared {
+            let right = if declared == Space::User { memory::USER_STRING } else { memory::KERNEL_STRING };
+            return Err(SqlError::new(
+                SqlState::DATATYPE_MISMATCH,
+                format!("{name} cannot read column \"{}\"", argument.name),
+            )
+            .hint(format!("Write {right}({}).", argument.name)));
+        }
+        Ok(Some(Leaf::String { at: StringAt::Pointer(place), space, bytes_max }))
+    }
+
+    fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    fn expression(&mut self, expr: &Expr) -> Option<Expression> {
+        let data_type = expr.get_type(self.schema).ok()?;
+        let kind = match data_type {
+            DataType::Boolean => Kind::Boolean,
+            DataType::Int16 => Kind::Integer(Bits::B16),
+            DataType::Int32 => Kind::Integer(Bits::B32),
+            DataType::Int64 => Kind::Integer(Bits::B64),
+            _ => return None,
+        };
+        Some(Expression { kind, node: self.node(expr)? })
+    }
+
+    fn boxed(&mut self, expr: &Expr) -> Option<Box<Expression>> {
+        self.expression(expr).map(Box::new)
+    }
+
+    fn node(&mut self, expr: &Expr) -> Option<Node> {
+        Some(match expr {
+            Expr::Alias(alias) => return self.node(&alias.expr),
+            Expr::Literal(value, _) => return literal(value),
+            Expr::Column(column) => match &self.column(&column.name)?.content {
+                Content::Leaf(leaf) => {
+                    let leaf = leaf.clone();
+                    Node::Leaf(self.leaf(leaf))
+                }
+                Content::Time | Content::Pointer(..) | Content::Unknown => return None,
+            },
+            Expr::BinaryExpr(binary) => return self.binary(binary),
+            Expr::Not(inner) => Node::Not(self.boxed(inner)?),
+            Expr::Negative(inner) => Node::Negate(self.boxed(inner)?),
+            Expr::IsNull(inner) => self.is_null(inner)?,
+            Expr::IsNotNull(inner) => {
+                let node = self.is_null(inner)?;
+                Node::Not(Box::new(Expression { kind: Kind::Boolean, node }))
+            }
+            Expr::IsTrue(inner) => Node::Is(true, self.boxed(inner)?),
+            Expr::IsFalse(inner) => Node::Is(false, self.boxed(inner)?),
+            Expr::IsUnknown(inner) => Node::IsNull(self.boxed(inner)?),
+            Expr::IsNotTrue(inner) => not(Node::Is(true, self.boxed(inner)?)),
+            Expr::IsNotFalse(inner) => not(Node::Is(false, self.boxed(inner)?)),
+            Expr::IsNotUnknown(inner) => not(Node::IsNull(self.boxed(inner)?)),
+            Expr::Between(between) => {
+                let low = Node::Compare(
+                    Comparison::GreaterEqual,
+                    self.boxed(&between.expr)?,
+                    self.same(&between.expr, &between.low)?,
+                );
+                let high = Node::Compare(
+                    Comparison::LessEqual,
+                    self.boxed(&between.expr)?,
+                    self.same(&between.expr, &between.high)?,
+                );
+                let both = Node::And(truth(low), truth(high));
+                if between.negated { not(both) } else { both }
+            }
+            Expr::InList(list) => return self.in_list(list),
+            Expr::Like(like) => return self.like(like),
+            Expr::Case(case) => return self.case(expr, case),
+            Expr::Cast(cast) => Node::Cast(self.boxed(&cast.expr)?, false),
+            Expr::TryCast(cast) => Node::Cast(self.boxed(&cast.expr)?, true),
+            Expr::ScalarFunction(function) => return self.function(function),
+            _ => return None,
+        })
+    }
+
+    /// The other side of a comparison, if it has the same type.
+    fn same(&mut self, one: &Expr, other: &Expr) -> Option<Box<Expression>> {
+        let same = one.get_type(self.schema).ok()? == other.get_type(self.schema).ok()?;
+        same.then(|| self.boxed(other)).flatten()
+    }
+
+    fn is_null(&mut self, inner: &Expr) -> Option<Node> {
+        if let Some(leaf) = self.bytes_leaf(inner) {
+            return Some(Node::BytesIsNull(leaf));
+        }
+        Some(Node::IsNull(self.boxed(inner)?))
+    }
+
+    fn binary(&mut self, binary: &BinaryExpr) -> Option<Node> {
+        let BinaryExpr { left, op, right } = binary;
+        let comparison = match op {
+            Operator::And => return Some(Node::And(self.boxed(left)?, self.boxed(right)?)),
+            Operator::Or => return Some(Node::Or(self.boxed(left)?, self.boxed(right)?)),
+            Operator::Eq => Comparison::Equal,
+            Operator::NotEq => Comparison::NotEqual,
+            Operator::Lt => Comparison::Less,
+            Operator::LtEq => Comparison::LessEqual,
+            Operator::Gt => Comparison::Greater,
+            Operator::GtEq => Comparison::GreaterEqual,
+            Operator::Plus => return self.arithmetic(Arithmetic::Add, left, right),
+            Operator::Minus => return self.arithmetic(Arithmetic::Subtract, left, right),
+            Operator::Multiply => return self.arithmetic(Arithmetic::Multiply, left, right),
+            Operator::Divide => return self.arithmetic(Arithmetic::Divide, left, right),
+            Operator::Modulo => return self.arithmetic(Arithmetic::Remainder, left, right),
+            Operator::BitwiseAnd => return self.arithmetic(Arithmetic::And, left, right),
+            Operator::BitwiseOr => return self.arithmetic(Arithmetic::Or, left, right),
+            Operator::BitwiseXor => return self.arithmetic(Arithmetic::Xor, left, right),
+            _ => return None,
+        };
+        if matches!(comparison, Comparison::Equal | Comparison::NotEqual) {
+            let sides = match (text_literal(left), text_literal(right)) {
+                (None, Some(text)) => Some((left, text)),
+                (Some(text), None) => Some((right, text)),
+                _ => None,
+            };
+            if let Some((side, text)) = sides {
+                let test = Node::Test(self.bytes_leaf(side)?, StringTest::Equals(comparable(text)?));
+                return Some(if comparison == Comparison::Equal { test } else { not(test) });
+            }
+        }
+        Some(Node::Compare(comparison, self.boxed(left)?, self.same(left, right)?))
+    }
+
+    fn arithmetic(&mut self, operation: Arithmetic, left: &Expr, right: &Expr) -> Option<Node> {
+        let (left, right) = (self.boxed(left)?, self.same(left, right)?);
+        matches!(left.kind, Kind::Integer(_)).then_some(Node::Arithmetic(operation, left, right))
+    }
+
+    fn in_list(&mut self, list: &InList) -> Option<Node> {
+        let node = match self.bytes_leaf(&list.expr) {
+            Some(leaf) => {
+                let mut node = None;
+                for item in &list.list {
+                    let test = Node::Test(leaf, StringTest::Equals(comparable(text_literal(item)?)?));
+                    node = Some(match node {
+                        None => test,
+                        Some(before) => Node::Or(truth(before), truth(test)),
+                    });
+                }
+                node?
+            }
+            None => {
+                let wanted = list.expr.get_type(self.schema).ok()?;
+                let (mut numbers, mut has_null) = (Vec::new(), false);
+                for item in &list.list {
+                    let Expr::Literal(value, _) = item else { return None };
+                    match literal(value)? {
+                        Node::Null => has_null = true,
+                        Node::Literal(number) if value.data_type() == wanted => numbers.push(number),
+                        _ => return None,
+                    }
+                }
+                Node::In(self.boxed(&list.expr)?, numbers, has_null)
+            }
+        };
+        Some(if list.negated { not(node) } else { node })
+    }
+
+    fn like(&mut self, like: &Like) -> Option<Node> {
+        if like.case_insensitive || like.escape_char.is_some() {
+            return None;
+        }
+        let test = like_test(text_literal(&like.pattern)?)?;
+        let node = Node::Test(self.bytes_leaf(&like.expr)?, test);
+        Some(if like.negated { not(node) } else { node })
+    }
+
+    fn case(&mut self, expr: &Expr, case: &Case) -> Option<Node> {
+        let mut branches = Vec::new();
+        for (when, then) in &case.when_then_expr {
+            let condition = match &case.expr {
+                None => self.expression(when)?,
+                Some(operand) => {
+                    let equal = BinaryExpr::new(operand.clone(), Operator::Eq, when.clone());
+                    Expression { kind: Kind::Boolean, node: self.binary(&equal)? }
+                }
+            };
+            branches.push((condition, self.branch_value(expr, then)?));
+        }
+        let otherwise = match &case.else_expr {
+            Some(otherwise) => self.branch_value(expr, otherwise)?,
+            None => Expression { kind: self.expression_kind(expr)?, node: Node::Null },
+        };
+        Some(Node::Case(branches, Box::new(otherwise)))
+    }
+
+    fn expression_kind(&self, expr: &Expr) -> Option<Kind> {
+        Some(match expr.get_type(self.schema).ok()? {
+            DataType::Boolean => Kind::Boolean,
+            DataType::Int16 => Kind::Integer(Bits::B16),
+            DataType::Int32 => Kind::Integer(Bits::B32),
+            DataType::Int64 => Kind::Integer(Bits::B64),
+            _ => return None,
+        })
+    }
+
+    /// A value of a CASE or coalesce: of its type, or a bare NULL.
+    fn branch_value(&mut self, whole: &Expr, value: &Expr) -> Option<Expression> {
+        let kind = self.expression_kind(whole)?;
+        if matches!(value, Expr::Literal(literal, _) if literal.is_null()) {
+            return Some(Expression { kind, node: Node::Null });
+        }
+        self.expression(value).filter(|value| value.kind == kind)
+    }
+
+    fn function(&mut self, function: &ScalarFunction) -> Option<Node> {
+        match (function.name(), function.args.as_slice()) {
+            ("starts_with", [text, prefix]) => {
+                let prefix = comparable(text_literal(prefix)?)?;
+                Some(Node::Test(self.bytes_leaf(text)?, StringTest::StartsWith(prefix)))
+            }
+            ("coalesce", values) => {
+                let whole = Expr::ScalarFunction(function.clone());
+                let values: Option<Vec<_>> = values.iter().map(|value| self.branch_value(&whole, value)).collect();
+                Some(Node::Coalesce(values?))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn truth(node: Node) -> Box<Expression> {
+    Box::new(Expression { kind: Kind::Boolean, node })
+}
+
+fn not(node: Node) -> Node {
+    Node::Not(truth(node))
+}
+
+fn literal(value: &ScalarValue) -> Option<Node> {
+    if value.is_null() {
+        return Some(Node::Null);
+    }
+    Some(Node::Literal(match value {
+        ScalarValue::Boolean(Some(value)) => i64::from(*value),
+        ScalarValue::Int16(Some(value)) => i64::from(*value),
+        ScalarValue::Int32(Some(value)) => i64::from(*value),
+        ScalarValue::Int64(Some(value)) => *value,
+        _ => return None,
+    }))
+}
+
+/// Whether the type is text.
+pub fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn text_literal(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Literal(
+            ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) | ScalarValue::Utf8View(Some(text)),
+            _,
+        ) => Some(text),
+        _ => None,
+    }
+}
+
+/// The bytes to compare with; `None` when comparing the kernel's raw bytes would not mean the same: a NUL ends a
+/// string there, and the replacement character stands for invalid bytes only in the row.
+fn comparable(text: &str) -> Option<Vec<u8>> {
+    (!text.contains(['\0', char::REPLACEMENT_CHARACTER])).then(|| text.as_bytes().to_vec())
+}
+
+/// The test that a LIKE pattern is, when it is one for the first bytes.
+fn like_test(pattern: &str) -> Option<StringTest> {
+    if pattern.contains(['_', '\\']) {
+        return None;
+    }
+    match pattern.find('%') {
+        None => Some(StringTest::Equals(comparable(pattern)?)),
+        Some(first) if pattern[first..].chars().all(|character| character == '%') => {
+            Some(StringTest::StartsWith(comparable(&pattern[..first])?))
+        }
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_patterns_on_the_first_bytes_run_in_the_kernel() {
+        assert_eq!(like_test("/etc/%"), Some(StringTest::StartsWith(b"/etc/".to_vec())));
+        assert_eq!(like_test("bash"), Some(StringTest::Equals(b"bash".to_vec())));
+        assert_eq!(like_test("%"), Some(StringTest::StartsWith(vec![])));
+        assert_eq!(like_test("%x"), None);
+        assert_eq!(like_test("a_c"), None);
+        assert_eq!(like_test("a\\%"), None);
+    }
+}

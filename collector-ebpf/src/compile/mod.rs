@@ -1,0 +1,507 @@
+//! From a query on a hook to a program, a record layout and the part after the kernel. Touches no kernel.
+//!
+//! The passes, in order: clauses → names → bind → split → layout → emit.
+
+pub mod position; // Line and column → character position.
+pub mod clauses; // One SELECT on one hook; the rest refused at its place.
+pub mod leaf; // What programs can read.
+pub mod names; // Identifiers → columns.
+pub mod bind; // Expressions → DataFusion's, typed and folded.
+pub mod expression; // Expressions as the kernel runs them.
+pub mod lower; // DataFusion's expressions → the kernel's.
+pub mod split; // Kernel | after it.
+pub mod layout; // Where a record's columns lie.
+pub mod assemble; // Instructions, labels, jumps.
+pub mod evaluate; // The kernel's expressions → instructions.
+pub mod read; // Leaves → instructions.
+pub mod emit; // The whole program.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{Column as ColumnName, DFSchema, ScalarValue};
+use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::sql::sqlparser::ast::{self, SelectItem, Spanned};
+use datafusion::sql::sqlparser::tokenizer::Span;
+use probepilot_sql::statement::ProbeQuery;
+use probepilot_sql::types::field;
+use probepilot_sql::{SqlError, SqlState, SqlType};
+
+use crate::after::AfterPart;
+use crate::decode::RecordDecoder;
+use crate::explain;
+use crate::functions::{ProcessFacts, process};
+use crate::kernel::{BtfKind, Hook, HookContext, HookKind, Kernel};
+use crate::object::{ProgramObject, SourceLine};
+use bind::Binder;
+use clauses::Clauses;
+use emit::{Emitted, Settings};
+use layout::Layout;
+use leaf::{Leaf, TaskFact};
+use names::{START_COLUMN, Scope};
+use read::TaskOffsets;
+use split::{Planned, Split};
+
+/// What to compile for.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    /// What people recognise the program by: the probe's name.
+    pub name: String,
+    /// The node's name: the constant column `node` of stored rows.
+    pub node: String,
+    /// The process whose events are not seen: ours, unless asked for.
+    pub excluded_tgid: Option<u32>,
+    /// The rows are stored: `time`, `node` and `upid` come first, and rows are counted against a limit.
+    pub stored: bool,
+}
+
+/// A column of the result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputColumn {
+    /// Its name; not unique in a live query.
+    pub name: String,
+    /// Its type.
+    pub sql_type: SqlType,
+    /// Whether it can be NULL.
+    pub nullable: bool,
+    /// Meaning and unit.
+    pub comment: Option<String>,
+}
+
+/// A query that can be loaded, and whose records can be decoded.
+#[derive(Clone, Debug)]
+pub struct CompiledProbe {
+    /// The program.
+    pub object: ProgramObject,
+    /// The result's columns.
+    pub columns: Vec<OutputColumn>,
+    /// Rows after which the query ends; `None` for all.
+    pub limit: Option<u64>,
+    /// What the user should be told though it is no error.
+    pub notices: Vec<String>,
+    /// What runs where, in a line: `filter in kernel; comm LIKE '%x' after it`.
+    pub summary: String,
+    pub(crate) split: Arc<Split>,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) stack_bytes: u16,
+    after: Arc<AfterPart>,
+}
+
+impl CompiledProbe {
+    /// A decoder of its records.
+    pub fn decoder(&self) -> RecordDecoder {
+        RecordDecoder::new(Arc::clone(&self.layout), Arc::clone(&self.after))
+    }
+
+    /// The schema of its rows.
+    pub fn schema(&self) -> SchemaRef {
+        self.after.output_schema()
+    }
+
+    /// What runs where and what it costs; with the program when `verbose`.
+    pub fn explain(&self, verbose: bool) -> Vec<String> {
+        explain::lines(self, verbose)
+    }
+}
+
+/// Compiles a query on one hook of this kernel.
+///
+/// # Errors
+/// Whatever is wrong with the query, with its position: names (42P01, 42703, 42883), types (42804), what is not done
+/// yet (0A000), limits of programs (54000).
+pub fn compile(
+    query: &ProbeQuery,
+    kernel: &Kernel,
+    facts: &Arc<dyn ProcessFacts>,
+    options: &CompileOptions,
+) -> Result<CompiledProbe, SqlError> {
+    let text = query.text.as_ref();
+    let clauses = clauses::read(query)?;
+    if options.stored && clauses.limit.is_some() {
+        return Err(SqlError::unsupported("LIMIT has no meaning in a stored probe")
+            .hint("To stop a probe after a while, set run_for; to thin it, set max_rows_per_second.")
+            .at(query.query.limit_clause.as_ref().and_then(|clause| position::of_span(text, clause.span()))));
+    }
+    let hook_parts: Vec<&str> = clauses.hook.iter().map(String::as_str).collect();
+    let hook = kernel.hook(&hook_parts).map_err(|error| error.at(position::of_span(text, clauses.hook_span)))?;
+    let binder = Binder::new(facts, options.stored)?;
+    let mut scope = Scope {
+        kernel,
+        hook: Arc::clone(&hook),
+        alias: clauses.alias.clone(),
+        text,
+        columns: Vec::new(),
+        notices: Vec::new(),
+    };
+    let (items, conjuncts) = resolve(query, &clauses, &binder, &mut scope, options.stored)?;
+    let conjuncts = bind_filter(conjuncts, &binder, &scope)?;
+    let mut items = bind_items(items, &binder, &scope)?;
+    if options.stored {
+        items = with_common_columns(items, &binder, &mut scope, options, clauses.hook_span)?;
+    }
+    let schema = bind::schema(&scope.columns)?;
+    let columns = items.iter().map(|item| item.column(&schema, text)).collect::<Result<Vec<_>, _>>()?;
+    let outputs = items.into_iter().map(|item| item.planned).collect();
+    let split = split::split(&scope, &schema, conjuncts, outputs)?;
+    let layout = layout::layout(&split).map_err(|refused| refused.to_sql(text))?;
+    let task_offsets =
+        task_offsets(kernel, &split).map_err(|error| error.at(position::of_span(text, clauses.hook_span)))?;
+    let settings = Settings {
+        text,
+        hook_span: clauses.hook_span,
+        // Elsewhere the current task says nothing about whose event it is.
+        excluded_tgid: options.excluded_tgid.filter(|_| hook.context == HookContext::Task),
+        rate_limited: options.stored,
+        task: task_offsets,
+    };
+    let emitted = emit::emit(&split, &layout, settings)?;
+    let after = after_part(&split, &columns, &binder, text)?;
+    Ok(CompiledProbe {
+        summary: explain::summary(&split, &columns),
+        object: object(&emitted, hook, &layout, options, text),
+        columns,
+        limit: clauses.limit,
+        notices: scope.notices,
+        split: Arc::new(split),
+        layout: Arc::new(layout),
+        stack_bytes: emitted.stack_bytes,
+        after: Arc::new(after),
+    })
+}
+
+/// An item of the select list whose names are resolved.
+struct NamedItem {
+    expression: ast::Expr,
+    name: String,
+    comment: Option<String>,
+    span: Span,
+    text: String,
+}
+
+/// A conjunct whose names are resolved.
+struct NamedConjunct {
+    expression: ast::Expr,
+    span: Span,
+    text: String,
+}
+
+fn resolve(
+    query: &ProbeQuery,
+    clauses: &Clauses,
+    binder: &Binder,
+    scope: &mut Scope<'_>,
+    stored: bool,
+) -> Result<(Vec<NamedItem>, Vec<NamedConjunct>), SqlError> {
+    let text = query.text.as_ref();
+    let mut items = Vec::new();
+    for (index, item) in clauses.items.iter().enumerate() {
+        let comment = query.comments.get(index).cloned().flatten();
+        let (expression, name) = match item {
+            SelectItem::UnnamedExpr(expression) => {
+                let name = name_of(expression);
+                if stored && name == UNNAMED {
+                    return Err(SqlError::new(SqlState::SYNTAX_ERROR, format!("column {} has no name", index + 1))
+                        .hint("Write AS and a name after the expression.")
+                        .at(position::of_span(text, expression.span())));
+                }
+                (expression.clone(), name)
+            }
+            SelectItem::ExprWithAlias { expr, alias } => (expr.clone(), clauses::normal(alias)),
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => {
+                let span = item.span();
+                for (mut expression, name) in scope.star() {
+                    let text = expression.to_string();
+                    scope.resolve(&mut expression)?;
+                    items.push(NamedItem { expression, name, comment: None, span, text });
+                }
+                continue;
+            }
+            SelectItem::ExprWithAliases { .. } => {
+                return Err(SqlError::unsupported("several names for one expression are not supported")
+                    .at(position::of_span(text, item.span())));
+            }
+        };
+        let (span, words) = (expression.span(), expression.to_string());
+        let mut expression = expression;
+        binder.check(&expression, text)?;
+        scope.resolve(&mut expression)?;
+        items.push(NamedItem { expression, name, comment, span, text: words });
+    }
+    if stored {
+        refuse_doubles(&items, text)?;
+    }
+    let mut conjuncts = Vec::new();
+    for conjunct in &clauses.conjuncts {
+        let (span, words) = (conjunct.span(), conjunct.to_string());
+        let mut expression = conjunct.clone();
+        binder.check(&expression, text)?;
+        scope.resolve(&mut expression)?;
+        conjuncts.push(NamedConjunct { expression, span, text: words });
+    }
+    Ok((items, conjuncts))
+}
+
+fn refuse_doubles(items: &[NamedItem], text: &str) -> Result<(), SqlError> {
+    for (index, item) in items.iter().enumerate() {
+        if items[..index].iter().any(|before| before.name == item.name) {
+            return Err(SqlError::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column \"{}\" is selected twice", item.name),
+            )
+            .hint("Give one of them another name with AS.")
+            .at(position::of_span(text, item.span)));
+        }
+    }
+    Ok(())
+}
+
+/// What PostgreSQL calls an expression without a name.
+const UNNAMED: &str = "?column?";
+
+/// The name of an item without AS, as PostgreSQL gives it.
+fn name_of(expression: &ast::Expr) -> String {
+    match expression {
+        ast::Expr::Identifier(name) => clauses::normal(name),
+        ast::Expr::CompoundIdentifier(names) => names.last().map(clauses::normal).unwrap_or_default(),
+        ast::Expr::BinaryOp { op: ast::BinaryOperator::Arrow, right, .. } => name_of(right),
+        ast::Expr::Function(function) => {
+            function.name.0.last().and_then(|part| part.as_ident()).map(clauses::normal).unwrap_or_default()
+        }
+        ast::Expr::Nested(inner) => name_of(inner),
+        ast::Expr::Cast { expr, .. } => name_of(expr),
+        ast::Expr::Case { .. } => "case".to_owned(),
+        _ => UNNAMED.to_owned(),
+    }
+}
+
+fn bind_filter(conjuncts: Vec<NamedConjunct>, binder: &Binder, scope: &Scope<'_>) -> Result<Vec<Planned>, SqlError> {
+    let schema = bind::schema(&scope.columns)?;
+    let mut planned = Vec::new();
+    for NamedConjunct { expression, span, text } in conjuncts {
+        let expr = binder.bind(expression, scope)?;
+        let data_type = expr.get_type(&schema).map_err(|error| SqlError::internal("a filter has no type", error))?;
+        if !matches!(data_type, DataType::Boolean | DataType::Null) {
+            return Err(SqlError::new(
+                SqlState::DATATYPE_MISMATCH,
+                format!("argument of WHERE must be boolean, not {data_type}"),
+            )
+            .at(position::of_span(scope.text, span)));
+        }
+        let expr = if data_type == DataType::Null { Expr::Literal(ScalarValue::Boolean(None), None) } else { expr };
+        planned.push(Planned { expr, span, text });
+    }
+    Ok(planned)
+}
+
+/// An item of the result.
+struct Item {
+    planned: Planned,
+    name: String,
+    comment: Option<String>,
+    nullable: Option<bool>,
+}
+
+impl Item {
+    fn column(&self, schema: &DFSchema, text: &str) -> Result<OutputColumn, SqlError> {
+        let (_, field) =
+            self.planned.expr.to_field(schema).map_err(|error| SqlError::internal("a column has no type", error))?;
+        let sql_type = match field.data_type() {
+            DataType::Null => Some(SqlType::Text),
+            _ => SqlType::of_field(&field),
+        };
+        let sql_type = sql_type.ok_or_else(|| {
+            SqlError::unsupported(format!(
+                "column \"{}\" has type {}, which no column can hold",
+                self.name,
+                field.data_type()
+            ))
+            .hint("Cast it, for instance to bigint, double precision or text.")
+            .at(position::of_span(text, self.planned.span))
+        })?;
+        let nullable = self.nullable.unwrap_or(true);
+        Ok(OutputColumn { name: self.name.clone(), sql_type, nullable, comment: self.comment.clone() })
+    }
+}
+
+fn bind_items(items: Vec<NamedItem>, binder: &Binder, scope: &Scope<'_>) -> Result<Vec<Item>, SqlError> {
+    let mut bound = Vec::new();
+    for NamedItem { expression, name, comment, span, text } in items {
+        let comment = comment.or_else(|| match &expression {
+            ast::Expr::Identifier(column) => {
+                scope.columns.iter().find(|known| known.name == column.value).map(|known| known.comment.clone())
+            }
+            _ => None,
+        });
+        let expr = binder.bind(expression, scope)?;
+        bound.push(Item { planned: Planned { expr, span, text }, name, comment, nullable: None });
+    }
+    Ok(bound)
+}
+
+/// `time`, `node`, `upid` first: the user's, where the select list has them.
+fn with_common_columns(
+    mut items: Vec<Item>,
+    binder: &Binder,
+    scope: &mut Scope<'_>,
+    options: &CompileOptions,
+    span: Span,
+) -> Result<Vec<Item>, SqlError> {
+    let notices = scope.notices.len();
+    let time = scope.column(&["time".to_owned()], span)?;
+    scope.notices.truncate(notices);
+    let event_time = Expr::Column(ColumnName::new_unqualified(time));
+    let internal = |error| SqlError::internal("cannot plan the common columns", error);
+    let upid = if scope.hook.context == HookContext::Task {
+        // The user did not name these two: nothing is said about them.
+        let pid = scope.column(&["pid".to_owned()], span)?;
+        let start = scope.column(&[START_COLUMN.to_owned()], span)?;
+        scope.notices.truncate(notices);
+        let process = [pid, start].map(|name| Expr::Column(ColumnName::new_unqualified(name)));
+        binder.simplify(binder.function(process::UPID).call(process.to_vec()), scope).map_err(internal)?
+    } else {
+        Expr::Literal(ScalarValue::Int64(None), None)
+    };
+    let schema = bind::schema(&scope.columns)?;
+    let mut take = |name: &str| items.iter().position(|item| item.name == name).map(|index| items.remove(index));
+    let (own_time, own_node, own_upid) = (take("time"), take("node"), take("upid"));
+    let mut first = Vec::with_capacity(items.len() + 3);
+    first.push(match own_time {
+        None => item("time", "when the event happened", event_time, span, false),
+        Some(mut own) => {
+            require(&own, &schema, SqlType::Timestamptz, scope.text)?;
+            if own.planned.expr != event_time {
+                let coalesce = binder.function("coalesce").call(vec![own.planned.expr.clone(), event_time]);
+                own.planned.expr = binder.simplify(coalesce, scope).map_err(internal)?;
+            }
+            own.nullable = Some(false);
+            own
+        }
+    });
+    first.push(match own_node {
+        None => {
+            let node = Expr::Literal(ScalarValue::Utf8View(Some(options.node.clone())), None);
+            item("node", "name of the node the event happened on", node, span, false)
+        }
+        Some(own) => {
+            return Err(SqlError::new(SqlState::RESERVED_NAME, "column \"node\" is filled by the node itself")
+                .hint("Give it another name with AS.")
+                .at(position::of_span(scope.text, own.planned.span)));
+        }
+    });
+    first.push(match own_upid {
+        None => item("upid", "identity of the process: unlike a pid it never comes again", upid, span, true),
+        Some(own) => {
+            require(&own, &schema, SqlType::BigInt, scope.text)?;
+            own
+        }
+    });
+    first.extend(items);
+    Ok(first)
+}
+
+fn item(name: &str, comment: &str, expr: Expr, span: Span, nullable: bool) -> Item {
+    Item {
+        planned: Planned { expr, span, text: name.to_owned() },
+        name: name.to_owned(),
+        comment: Some(comment.to_owned()),
+        nullable: Some(nullable),
+    }
+}
+
+fn require(item: &Item, schema: &DFSchema, sql_type: SqlType, text: &str) -> Result<(), SqlError> {
+    let column = item.column(schema, text)?;
+    if column.sql_type == sql_type {
+        return Ok(());
+    }
+    Err(SqlError::new(
+        SqlState::DATATYPE_MISMATCH,
+        format!("column \"{}\" of a probe is {}, not {}", item.name, sql_type.sql(), column.sql_type.sql()),
+    )
+    .hint("Give it another name with AS.")
+    .at(position::of_span(text, item.planned.span)))
+}
+
+/// Offsets within the current task, when the program follows it.
+fn task_offsets(kernel: &Kernel, split: &Split) -> Result<TaskOffsets, SqlError> {
+    let needed =
+        [TaskFact::Ppid, TaskFact::StartBoottime].into_iter().any(|fact| split.leaves.contains(&Leaf::Task(fact)));
+    if !needed {
+        return Ok(TaskOffsets::default());
+    }
+    let btf = kernel.btf();
+    let task = btf.find(BtfKind::Struct, "task_struct");
+    let offset = |names: &[&str]| {
+        names
+            .iter()
+            .find_map(|name| btf.member(task?, name))
+            .and_then(|member| i16::try_from(member.bit_offset / 8).ok())
+            .ok_or_else(|| {
+                SqlError::unsupported(format!("this kernel's types have no task_struct.{}", names[0]))
+                    .hint("The columns ppid and upid need a kernel built with BTF.")
+            })
+    };
+    Ok(TaskOffsets {
+        real_parent: offset(&["real_parent"])?,
+        tgid: offset(&["tgid"])?,
+        group_leader: offset(&["group_leader"])?,
+        // Called so before Linux 5.5.
+        start_boottime: offset(&["start_boottime", "real_start_time"])?,
+    })
+}
+
+fn after_part(split: &Split, columns: &[OutputColumn], binder: &Binder, text: &str) -> Result<AfterPart, SqlError> {
+    let fields: Vec<Field> =
+        split.record.iter().map(|column| Field::new(&column.name, column.data_type.clone(), true)).collect();
+    let record_schema = Arc::new(Schema::new(fields));
+    let schema = DFSchema::try_from(record_schema.as_ref().clone())
+        .map_err(|error| SqlError::internal("cannot make the record's schema", error))?;
+    let physical = |planned: &Planned| {
+        binder.state().create_physical_expr(planned.expr.clone(), &schema).map_err(|error| {
+            SqlError::unsupported(format!("cannot evaluate {}", planned.text))
+                .caused_by(error)
+                .at(position::of_span(text, planned.span))
+        })
+    };
+    let filters = split.after_filters.iter().map(physical).collect::<Result<Vec<_>, _>>()?;
+    let outputs = split.outputs.iter().map(physical).collect::<Result<Vec<_>, _>>()?;
+    let output_schema = Schema::new(
+        columns
+            .iter()
+            .map(|column| field(&column.name, column.sql_type, column.nullable, column.comment.as_deref()))
+            .collect::<Vec<_>>(),
+    );
+    Ok(AfterPart::new(record_schema, Arc::new(output_schema), filters, outputs))
+}
+
+fn object(emitted: &Emitted, hook: Arc<Hook>, layout: &Layout, options: &CompileOptions, text: &str) -> ProgramObject {
+    let Emitted { assembled, .. } = emitted;
+    let lines = assembled
+        .spans
+        .iter()
+        .filter_map(|(insn, span)| {
+            Some(SourceLine {
+                insn: *insn,
+                text: position::line(text, *span)?.trim_end().to_owned(),
+                line: u32::try_from(span.start.line).ok()?,
+                column: u32::try_from(span.start.column).ok()?,
+            })
+        })
+        .collect();
+    ProgramObject {
+        name: options.name.clone(),
+        hook,
+        insns: assembled.insns.clone(),
+        map_uses: assembled.map_uses.clone(),
+        patches: assembled.patches.clone(),
+        scratch_bytes: u32::from(layout.scratch_bytes),
+        lines,
+    }
+}
+
+/// Whether the hook sees every system call to find one: it costs all of them something.
+pub(crate) fn taxes_system_calls(hook: &Hook) -> bool {
+    hook.kind == HookKind::Tracepoint && hook.group == "syscalls"
+}
+
+#[cfg(test)]
+mod tests;

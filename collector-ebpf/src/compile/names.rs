@@ -1,0 +1,436 @@
+//! Names to columns: every identifier of the query is resolved here, against the current task's facts and the hook's
+//! fields, and replaced by the unique name of a column.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Ident, Spanned, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::tokenizer::Span;
+use probepilot_sql::{SqlError, SqlState};
+
+use super::assemble::Width;
+use super::clauses::normal;
+use super::leaf::{Leaf, Place, Space, StringAt, TaskFact};
+use super::position;
+use crate::kernel::{Hook, HookContext, HookKind, Kernel, KernelType, Place as FieldPlace, nearest};
+
+/// The qualifier by which a field of the event is always found.
+pub const ARGUMENTS: &str = "args";
+
+/// What the value of a column is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// An integer, boolean, text or bytes that a program reads.
+    Leaf(Leaf),
+    /// The event's time: the record's clock, converted after the kernel.
+    Time,
+    /// An address: only memory functions take it.
+    Pointer(Place, Space),
+    /// NULL: the hook runs in interrupt context, the current task is a bystander.
+    Unknown,
+}
+
+/// A column that the query names.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Unique: `pid`, `args.pid`, `next.real_parent.tgid`.
+    pub name: String,
+    /// What the planner takes it for.
+    pub data_type: DataType,
+    /// What it is.
+    pub content: Content,
+    /// Meaning and unit.
+    pub comment: String,
+    /// Where it was first named.
+    pub span: Span,
+}
+
+impl Column {
+    /// Whether it can be NULL.
+    pub fn nullable(&self) -> bool {
+        match &self.content {
+            Content::Leaf(leaf) => leaf.nullable(),
+            Content::Time => false,
+            Content::Pointer(..) | Content::Unknown => true,
+        }
+    }
+}
+
+/// The type of event time.
+pub fn time_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+}
+
+/// A fact of the current task by its column name.
+struct TaskColumn {
+    name: &'static str,
+    fact: Option<TaskFact>,
+    data_type: fn() -> DataType,
+    comment: &'static str,
+}
+
+const TASK_COLUMNS: [TaskColumn; 11] = [
+    task("time", None, time_type, "when the event happened"),
+    task("pid", Some(TaskFact::Pid), || DataType::Int32, "process (thread group) id"),
+    task("tid", Some(TaskFact::Tid), || DataType::Int32, "thread id"),
+    task("ppid", Some(TaskFact::Ppid), || DataType::Int32, "process id of the parent"),
+    task("uid", Some(TaskFact::Uid), || DataType::Int64, "user id"),
+    task("gid", Some(TaskFact::Gid), || DataType::Int64, "group id"),
+    task("comm", Some(TaskFact::Comm), || DataType::Utf8View, "thread name, at most 15 bytes"),
+    task("cgroup_id", Some(TaskFact::CgroupId), || DataType::Int64, "id of the cgroup (version 2)"),
+    task("cpu", Some(TaskFact::Cpu), || DataType::Int32, "processor"),
+    task("nsecs", Some(TaskFact::Nsecs), || DataType::Int64, "monotonic clock; ns"),
+    // No name a user can write: for the identity of the process.
+    task(START_COLUMN, Some(TaskFact::StartBoottime), || DataType::Int64, "start of the process since boot; ns"),
+];
+
+/// Name of the column with the start of the process; users cannot write it.
+pub const START_COLUMN: &str = "#start_boottime";
+
+const fn task(
+    name: &'static str,
+    fact: Option<TaskFact>,
+    data_type: fn() -> DataType,
+    comment: &'static str,
+) -> TaskColumn {
+    TaskColumn { name, fact, data_type, comment }
+}
+
+/// The names a query may use, and those it did.
+pub struct Scope<'a> {
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// The hook in FROM.
+    pub hook: Arc<Hook>,
+    /// Its alias.
+    pub alias: Option<String>,
+    /// The whole statement, for positions.
+    pub text: &'a str,
+    /// Columns named so far.
+    pub columns: Vec<Column>,
+    /// What the user should be told though it is no error.
+    pub notices: Vec<String>,
+}
+
+impl Scope<'_> {
+    /// Replaces every name in the expression by its column's.
+    pub fn resolve(&mut self, expression: &mut Expr) -> Result<(), SqlError> {
+        match expression.visit(&mut Resolver { scope: self }) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(error) => Err(*error),
+        }
+    }
+
+    /// The columns of `*`: the current task's, then the event's.
+    ///
+    /// An event's field whose name the task's columns have is called `args_…`. Pointers to characters are read; other
+    /// pointers, structs and arrays are left out.
+    pub fn star(&self) -> Vec<(Expr, String)> {
+        let mut items = Vec::new();
+        for column in TASK_COLUMNS.iter().filter(|column| column.name != START_COLUMN) {
+            items.push((Expr::Identifier(Ident::new(column.name)), column.name.to_owned()));
+        }
+        for field in &self.hook.fields {
+            let path = || {
+                let plain = field.name == field.name.to_lowercase();
+                let name = field.name.as_str();
+                let name = if plain { Ident::new(name) } else { Ident::with_quote('"', name) };
+                Expr::CompoundIdentifier(vec![Ident::new(ARGUMENTS), name])
+            };
+            let collides = TASK_COLUMNS.iter().any(|column| column.name == field.name);
+            let name = if collides { format!("{ARGUMENTS}_{}", field.name) } else { field.name.clone() };
+            let item = match &field.ty {
+                KernelType::UserPointer { to } if to == "char" => call("user_string", path()),
+                KernelType::KernelPointer { to, .. } if to == "char" => call("kernel_string", path()),
+                KernelType::Int { .. }
+                | KernelType::Bool
+                | KernelType::Enum { .. }
+                | KernelType::CharArray { .. }
+                | KernelType::ByteArray { .. }
+                | KernelType::DataLocString => path(),
+                KernelType::IntArray { .. }
+                | KernelType::DataLocBytes
+                | KernelType::UserPointer { .. }
+                | KernelType::KernelPointer { .. }
+                | KernelType::Aggregate { .. }
+                | KernelType::Opaque { .. } => continue,
+            };
+            items.push((item, name));
+        }
+        items
+    }
+
+    /// The unique name of the column that these parts name, which is now known.
+    pub fn column(&mut self, parts: &[String], span: Span) -> Result<String, SqlError> {
+        let parts = self.without_qualifier(parts);
+        let (parts, event_only) = match parts {
+            [first, rest @ ..] if first == ARGUMENTS && !rest.is_empty() && self.hook.field(ARGUMENTS).is_none() => {
+                (rest, true)
+            }
+            parts => (parts, false),
+        };
+        let [first, members @ ..] = parts else { return Err(self.unknown(&parts.join("."), span)) };
+        let task = TASK_COLUMNS.iter().find(|column| column.name == *first);
+        if let Some(task) = task.filter(|_| !event_only && members.is_empty()) {
+            return Ok(self.task_column(task, span));
+        }
+        if self.hook.field(first).is_none() {
+            return Err(self.unknown(&parts.join("."), span));
+        }
+        let name = if task.is_some() { format!("{ARGUMENTS}.{}", parts.join(".")) } else { parts.join(".") };
+        if !self.columns.iter().any(|column| column.name == name) {
+            let column = self.event_column(name.clone(), parts, span)?;
+            self.columns.push(column);
+        }
+        Ok(name)
+    }
+
+    /// Drops `tracepoint.sched_switch.`, `sched_switch.` or the alias from the front.
+    fn without_qualifier<'p>(&self, parts: &'p [String]) -> &'p [String] {
+        let hook = self.hook.as_ref();
+        let schema = hook.kind.schema();
+        if let Some(alias) = &self.alias {
+            return match parts {
+                [first, rest @ ..] if first == alias && !rest.is_empty() => rest,
+                parts => parts,
+            };
+        }
+        match parts {
+            [first, group, name, rest @ ..]
+                if first == schema && *group == hook.group && *name == hook.name && !rest.is_empty() =>
+            {
+                rest
+            }
+            [first, name, rest @ ..] if first == schema && *name == hook.name && !rest.is_empty() => rest,
+            [name, rest @ ..] if *name == hook.name && !rest.is_empty() && hook.field(name).is_none() => rest,
+            parts => parts,
+        }
+    }
+
+    fn task_column(&mut self, task: &TaskColumn, span: Span) -> String {
+        if !self.columns.iter().any(|column| column.name == task.name) {
+            let bystander = self.hook.context != HookContext::Task && task.fact.is_some_and(TaskFact::belongs_to_task);
+            let content = match task.fact {
+                None => Content::Time,
+                Some(_) if bystander => Content::Unknown,
+                Some(fact) => Content::Leaf(Leaf::Task(fact)),
+            };
+            if self.hook.field(task.name).is_some() {
+                self.notices.push(format!(
+                    "\"{0}\" is the current task's; the event's own field is {ARGUMENTS}.{0}",
+                    task.name
+                ));
+            }
+            if bystander {
+                let context = self.hook.context.as_str();
+                self.notices.push(format!(
+                    "\"{}\" is NULL: {} runs in context \"{context}\", where the current task may have been interrupted",
+                    task.name, self.hook
+                ));
+            }
+            self.columns.push(Column {
+                name: task.name.to_owned(),
+                data_type: (task.data_type)(),
+                content,
+                comment: task.comment.to_owned(),
+                span,
+            });
+        }
+        task.name.to_owned()
+    }
+
+    fn event_column(&self, name: String, parts: &[String], span: Span) -> Result<Column, SqlError> {
+        let at = |error: SqlError| error.at(position::of_span(self.text, span));
+        let (ty, place, bits, declaration) = if self.hook.kind == HookKind::BtfTracepoint {
+            let names: Vec<&str> = parts.iter().map(String::as_str).collect();
+            let path = self.kernel.field_path(&self.hook, &names).map_err(at)?;
+            let argument = u8::try_from(path.argument).map_err(|_| at(self.no_value(&name, "too many arguments")))?;
+            let place = match path.offset {
+                None => Location::Here(Place::Context { offset: u16::from(argument) * 8 }),
+                Some(offset) => Location::Here(Place::Btf { argument, pointers: path.pointers, offset }),
+            };
+            (path.ty, place, path.bits.map(|bits| (bits.shift, bits.width)), path.declaration)
+        } else {
+            let [field_name] = parts else {
+                return Err(at(SqlError::new(
+                    SqlState::WRONG_OBJECT_TYPE,
+                    format!("field \"{}\" of {} has no members", parts[0], self.hook),
+                )
+                .hint("Members are followed in hooks of kind tp_btf.")));
+            };
+            let field = self.hook.field(field_name).expect("the caller found the field");
+            let place = match field.place {
+                FieldPlace::ContextOffset { offset } => Location::Here(Place::Context { offset }),
+                FieldPlace::BtfArgument { index } => Location::Here(Place::Context { offset: index * 8 }),
+                FieldPlace::DataLoc { offset } => Location::Data { offset, from: 0 },
+                FieldPlace::RelativeLoc { offset } => Location::Data { offset, from: offset + 4 },
+            };
+            (field.ty.clone(), place, None, field.declaration.clone())
+        };
+        let (data_type, content) = content(&ty, place, bits).ok_or_else(|| at(self.no_value(&name, &declaration)))?;
+        Ok(Column { name, data_type, content, comment: declaration, span })
+    }
+
+    fn no_value(&self, name: &str, declaration: &str) -> SqlError {
+        SqlError::unsupported(format!("column \"{name}\" of {} has no value in SQL", self.hook))
+            .detail(format!("The kernel declares it as {declaration}."))
+    }
+
+    fn unknown(&self, name: &str, span: Span) -> SqlError {
+        let error =
+            SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist in {}", self.hook))
+                .at(position::of_span(self.text, span));
+        let names = TASK_COLUMNS
+            .iter()
+            .map(|column| column.name)
+            .filter(|name| *name != START_COLUMN)
+            .chain(self.hook.fields.iter().map(|field| field.name.as_str()));
+        let near = nearest(name, names);
+        if near.is_empty() {
+            error.hint(format!("SHOW COLUMNS FROM {} lists its columns.", self.hook))
+        } else {
+            error.hint(format!("Perhaps you meant {}.", near.join(" or ")))
+        }
+    }
+}
+
+fn call(function: &str, argument: Expr) -> Expr {
+    use datafusion::sql::sqlparser::ast::{
+        Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, ObjectName,
+    };
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(function)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))],
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
+}
+
+enum Location {
+    Here(Place),
+    Data { offset: u16, from: u16 },
+}
+
+/// What a value of the kernel's type is to SQL; `None` when it is nothing.
+fn content(ty: &KernelType, location: Location, bits: Option<(u8, u8)>) -> Option<(DataType, Content)> {
+    let place = match location {
+        Location::Data { offset, from } => {
+            return matches!(ty, KernelType::DataLocString).then(|| {
+                let at = StringAt::DataLoc { offset, from };
+                let bytes_max = super::leaf::STRING_BYTES_DEFAULT;
+                (DataType::Utf8View, Content::Leaf(Leaf::String { at, space: Space::Kernel, bytes_max }))
+            });
+        }
+        Location::Here(place) => place,
+    };
+    let bytes = |place: Place, length: u32| {
+        let length =
+            u16::try_from(length).ok().filter(|length| (1..=super::leaf::STRING_BYTES_MAX).contains(length))?;
+        Some(Content::Leaf(match place {
+            Place::Context { offset } => Leaf::ContextBytes { offset, length },
+            place @ Place::Btf { .. } => Leaf::KernelBytes { place, length },
+        }))
+    };
+    Some(match ty {
+        KernelType::Int { bytes, signed } | KernelType::Enum { bytes, signed, .. } => {
+            let data_type = match (bytes, signed) {
+                (1, _) | (2, true) => DataType::Int16,
+                (2, false) | (4, true) => DataType::Int32,
+                _ => DataType::Int64,
+            };
+            let width = Width::of_bytes(*bytes)?;
+            (data_type, Content::Leaf(Leaf::Number { place, width, signed: *signed, bits }))
+        }
+        KernelType::Bool => {
+            let leaf = Leaf::Number { place, width: Width::One, signed: false, bits };
+            (DataType::Boolean, Content::Leaf(leaf))
+        }
+        KernelType::CharArray { length } => (DataType::Utf8View, bytes(place, *length)?),
+        KernelType::ByteArray { length } => {
+            (DataType::FixedSizeBinary(i32::try_from(*length).ok()?), bytes(place, *length)?)
+        }
+        KernelType::UserPointer { .. } => (DataType::FixedSizeBinary(8), Content::Pointer(place, Space::User)),
+        KernelType::KernelPointer { .. } => (DataType::FixedSizeBinary(8), Content::Pointer(place, Space::Kernel)),
+        KernelType::IntArray { .. }
+        | KernelType::DataLocString
+        | KernelType::DataLocBytes
+        | KernelType::Aggregate { .. }
+        | KernelType::Opaque { .. } => return None,
+    })
+}
+
+struct Resolver<'s, 'a> {
+    scope: &'s mut Scope<'a>,
+}
+
+impl Resolver<'_, '_> {
+    fn replace(&mut self, expression: &mut Expr, parts: &[Ident]) -> ControlFlow<Box<SqlError>> {
+        let span = expression.span();
+        let names: Vec<String> = parts.iter().map(normal).collect();
+        match self.scope.column(&names, span) {
+            Ok(name) => {
+                *expression = Expr::Identifier(Ident::with_quote_and_span('"', span, name));
+                ControlFlow::Continue(())
+            }
+            Err(error) => ControlFlow::Break(Box::new(error)),
+        }
+    }
+}
+
+impl VisitorMut for Resolver<'_, '_> {
+    type Break = Box<SqlError>;
+
+    fn pre_visit_query(&mut self, query: &mut datafusion::sql::sqlparser::ast::Query) -> ControlFlow<Self::Break> {
+        ControlFlow::Break(Box::new(
+            SqlError::unsupported("a subquery is not supported in a query on a hook")
+                .at(position::of_span(self.scope.text, query.span())),
+        ))
+    }
+
+    fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Self::Break> {
+        match expression {
+            Expr::Identifier(name) => {
+                let name = name.clone();
+                self.replace(expression, &[name])
+            }
+            Expr::CompoundIdentifier(parts) => {
+                let parts = parts.clone();
+                self.replace(expression, &parts)
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Self::Break> {
+        // `task->real_parent->tgid` is `task.real_parent.tgid`; made so before its parts are looked up.
+        if let Some(parts) = arrow_path(expression) {
+            *expression = Expr::CompoundIdentifier(parts);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The names of a chain of arrows and dots.
+fn arrow_path(expression: &Expr) -> Option<Vec<Ident>> {
+    let Expr::BinaryOp { left, op: BinaryOperator::Arrow, right } = expression else { return None };
+    let mut parts = match left.as_ref() {
+        Expr::Identifier(name) => vec![name.clone()],
+        Expr::CompoundIdentifier(names) => names.clone(),
+        inner => arrow_path(inner)?,
+    };
+    match right.as_ref() {
+        Expr::Identifier(name) => parts.push(name.clone()),
+        Expr::CompoundIdentifier(names) => parts.extend(names.iter().cloned()),
+        _ => return None,
+    }
+    Some(parts)
+}

@@ -1,0 +1,86 @@
+use std::fmt::Write;
+use std::path::Path;
+
+use super::{compile_on, fixture_kernel};
+use crate::explain;
+
+/// What the compiler decides for a query, against `tests/golden/NAME.txt`; `UPDATE_GOLDEN=1` writes the file.
+#[track_caller]
+fn check(name: &str, reason: &str, stored: bool, sql: &str) {
+    let probe = compile_on(&fixture_kernel(), sql, stored).unwrap();
+    let mut text = format!("{reason}\n\n{sql}\n\nsummary: {}\n", probe.summary);
+    for line in probe.explain(false).into_iter().chain(explain::record_cells(&probe)) {
+        writeln!(text, "{line}").unwrap();
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, golden, "{} differs; UPDATE_GOLDEN=1 writes it", path.display());
+}
+
+#[test]
+fn a_filter_on_a_user_string_runs_in_the_kernel() {
+    check(
+        "open_prefix",
+        "The prefix of a path is compared in the kernel, in scratch memory, and only rows that pass are copied.",
+        true,
+        "SELECT time, pid, comm, user_string(filename) AS path FROM tracepoint.sys_enter_openat \
+         WHERE user_string(filename) LIKE '/etc/%'",
+    );
+}
+
+#[test]
+fn what_the_kernel_cannot_do_runs_after_it() {
+    check(
+        "split",
+        "One conjunct for the kernel, one for after it; of an expression that is not the kernel's only its columns \
+         are carried.",
+        false,
+        "SELECT pid, upper(comm) AS upper_comm, pid * 2 AS twice FROM tracepoint.sched_process_exec \
+         WHERE pid > 100 AND comm LIKE '%sh'",
+    );
+}
+
+#[test]
+fn a_row_of_small_columns_is_built_in_the_ring() {
+    check(
+        "in_ring",
+        "No long string: the record is built in place in the reserved slot.",
+        false,
+        "SELECT pid, tid, uid, comm, cpu, args.pid AS target, sig FROM tracepoint.signal_generate WHERE sig IN (9, 15)",
+    );
+}
+
+#[test]
+fn the_current_task_is_null_in_interrupts() {
+    check(
+        "interrupt",
+        "A completion interrupts whoever runs: pid and comm are NULL and take no room in the record.",
+        true,
+        "SELECT pid, comm, cpu, dev, sector FROM tracepoint.block_rq_complete",
+    );
+}
+
+#[test]
+fn members_are_followed_by_dots() {
+    check(
+        "members",
+        "Typed pointers are loaded directly, each tested for NULL on the way.",
+        false,
+        "SELECT p.tgid AS pid, p.comm AS name, p.real_parent.tgid AS parent FROM tp_btf.sched_process_exit \
+         WHERE p.real_parent.tgid > 1",
+    );
+}
+
+#[test]
+fn a_star_reads_strings_and_leaves_pointers_out() {
+    check(
+        "star",
+        "A star gives the current task's columns, then the event's; one that collides gets a prefix.",
+        false,
+        "SELECT * FROM tracepoint.sched_process_exec WHERE filename = '/bin/sh'",
+    );
+}

@@ -1,0 +1,61 @@
+use super::{compile_on, fixture_kernel};
+
+/// The query is refused with this code, at the first place where `at` stands in it, with this in message or hint.
+#[track_caller]
+fn check(stored: bool, sql: &str, state: &str, at: &str, says: &str) {
+    let error = compile_on(&fixture_kernel(), sql, stored).expect_err(sql);
+    assert_eq!(error.state.0, state, "{sql}: {error}");
+    let all = format!("{error} {}", error.hint.as_deref().unwrap_or_default());
+    assert!(all.contains(says), "{sql}: {all}");
+    let place = sql.find(at).unwrap_or_else(|| panic!("{at} is not in {sql}")) as u32 + 1;
+    assert_eq!(error.position, Some(place), "{sql}: {all}");
+}
+
+#[test]
+fn a_misspelt_name_gets_the_nearest_ones() {
+    check(false, "SELECT pidd FROM tracepoint.sched_process_exec", "42703", "pidd", "pid");
+    check(false, "SELECT pid FROM tracepoint.sched_proces_exec", "42P01", "tracepoint.", "sched_process_exec");
+    check(false, "SELECT usr_string(filename) FROM tracepoint.sys_enter_openat", "42883", "usr_", "user_string");
+    check(false, "SELECT args.filenam FROM tracepoint.sys_enter_openat", "42703", "args", "filename");
+    check(false, "SELECT 1\n  FROM tracepoint.sched_process_exec WHERE comn = 'x'", "42703", "comn", "comm");
+}
+
+#[test]
+fn what_is_not_done_yet_is_refused_at_its_place() {
+    let exec = "FROM tracepoint.sched_process_exec";
+    check(false, &format!("SELECT comm {exec} GROUP BY pid"), "0A000", "pid", "GROUP BY");
+    check(false, &format!("SELECT comm {exec} ORDER BY pid"), "0A000", "pid", "ORDER BY");
+    check(false, &format!("SELECT DISTINCT comm {exec}"), "0A000", "SELECT", "DISTINCT");
+    check(false, &format!("SELECT count(*) {exec}"), "0A000", "count", "aggregate");
+    check(false, &format!("SELECT row_number() OVER () {exec}"), "0A000", "row_number", "window");
+    check(false, &format!("SELECT pid {exec} WHERE pid IN (SELECT 1)"), "0A000", "SELECT 1", "subquery");
+    check(false, &format!("SELECT pid {exec} LIMIT 1 OFFSET 2"), "0A000", "1 OFFSET", "OFFSET");
+}
+
+#[test]
+fn a_stored_probe_has_no_moment_and_no_end() {
+    let exec = "FROM tracepoint.sched_process_exec";
+    check(true, &format!("SELECT pid {exec} WHERE time > now()"), "0A000", "now", "now");
+    check(true, &format!("SELECT random() AS r {exec}"), "0A000", "random", "random");
+    check(true, &format!("SELECT pid {exec} LIMIT 3"), "0A000", "3", "LIMIT");
+    check(true, &format!("SELECT pid + 1 {exec}"), "42601", "pid + 1", "AS");
+    check(true, &format!("SELECT pid, tid AS pid {exec}"), "42701", "tid", "pid");
+}
+
+#[test]
+fn a_bare_pointer_gets_the_function_that_reads_it() {
+    check(false, "SELECT filename FROM tracepoint.sys_enter_openat", "42804", "filename", "user_string(filename)");
+    check(
+        false,
+        "SELECT kernel_string(filename) FROM tracepoint.sys_enter_openat",
+        "42804",
+        "kernel_string",
+        "user_string(filename)",
+    );
+}
+
+#[test]
+fn types_that_do_not_fit_are_refused() {
+    let exec = "FROM tracepoint.sched_process_exec";
+    check(false, &format!("SELECT tid {exec} WHERE pid"), "42804", "pid", "boolean");
+}

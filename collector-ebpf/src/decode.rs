@@ -1,0 +1,297 @@
+//! Records to rows: bytes of the ring straight into Arrow builders, nothing allocated per row.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryViewBuilder, BooleanArray, FixedSizeBinaryArray, Int16Array, Int32Array, Int64Array, RecordBatch,
+    RecordBatchOptions, StringViewBuilder, TimestampNanosecondArray,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow::datatypes::{DataType, SchemaRef};
+
+use crate::after::{AfterCounts, AfterPart};
+use crate::compile::layout::{Cell, HEADER_BYTES, Layout, NSECS_OFFSET, NULLS_OFFSET};
+
+/// Room that builders start with, rows. They grow with the batches that come.
+const ROWS_AT_FIRST: usize = 256;
+
+/// Why a record is none.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// It ends before its last column.
+    #[error("a record of {bytes} bytes is shorter than the {least} its layout needs")]
+    Short {
+        /// What came.
+        bytes: usize,
+        /// What is needed.
+        least: usize,
+    },
+}
+
+/// From the kernel's monotonic clock to Unix time. Take a fresh one for each batch: the wall clock is adjusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockOffset {
+    /// Unix time minus monotonic time, nanoseconds.
+    pub unix_minus_monotonic_ns: i64,
+}
+
+impl ClockOffset {
+    /// The offset now.
+    pub fn now() -> ClockOffset {
+        let before = clock_ns(libc::CLOCK_MONOTONIC);
+        let unix = clock_ns(libc::CLOCK_REALTIME);
+        let after = clock_ns(libc::CLOCK_MONOTONIC);
+        ClockOffset { unix_minus_monotonic_ns: unix - (before + (after - before) / 2) }
+    }
+}
+
+fn clock_ns(clock: libc::clockid_t) -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the result.
+    let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    assert_eq!(result, 0, "both clocks exist on every kernel with eBPF");
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+/// Collects a probe's records and makes batches of them.
+///
+/// Rows pushed and not finished are the caller's to bound: one batch is at most what was drained at once.
+#[derive(Debug)]
+pub struct RecordDecoder {
+    layout: Arc<Layout>,
+    after: Arc<AfterPart>,
+    columns: Vec<Column>,
+    rows: usize,
+    bytes_least: usize,
+    counts: AfterCounts,
+}
+
+#[derive(Debug)]
+struct Column {
+    cell: Cell,
+    nulls: Vec<bool>,
+    null_count: usize,
+    values: Values,
+}
+
+#[derive(Debug)]
+enum Values {
+    Int16(Vec<i16>),
+    Int32(Vec<i32>),
+    Int64(Vec<i64>),
+    Boolean(Vec<bool>),
+    Text(StringViewBuilder),
+    BytesView(BinaryViewBuilder),
+    BytesFixed { bytes: Vec<u8>, width: i32 },
+    Time(Vec<i64>),
+}
+
+impl RecordDecoder {
+    /// A decoder for records of this layout, whose rows go on through this part.
+    pub(crate) fn new(layout: Arc<Layout>, after: Arc<AfterPart>) -> RecordDecoder {
+        let schema = after.record_schema();
+        let columns = layout
+            .cells
+            .iter()
+            .zip(schema.fields())
+            .map(|(cell, field)| Column {
+                cell: *cell,
+                nulls: Vec::with_capacity(ROWS_AT_FIRST),
+                null_count: 0,
+                values: Values::new(*cell, field.data_type()),
+            })
+            .collect();
+        let least = match layout.last_string {
+            Some(last) => layout.cells[last].offset(),
+            None => layout.bytes,
+        };
+        let bytes_least = usize::from(least.max(HEADER_BYTES));
+        RecordDecoder { layout, after, columns, rows: 0, bytes_least, counts: AfterCounts::default() }
+    }
+
+    /// Takes one record.
+    pub fn push(&mut self, record: &[u8]) -> Result<(), RecordError> {
+        if record.len() < self.bytes_least {
+            return Err(RecordError::Short { bytes: record.len(), least: self.bytes_least });
+        }
+        let nulls = u64::from_le_bytes(array(record, NULLS_OFFSET as usize));
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            let null = nulls >> index & 1 == 1;
+            column.nulls.push(!null);
+            column.null_count += usize::from(null);
+            column.values.push(column.cell, record, null);
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Rows taken and not finished.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The schema of finished batches.
+    pub fn schema(&self) -> SchemaRef {
+        self.after.output_schema()
+    }
+
+    /// What the part after the kernel dropped and could not evaluate, since the decoder was made.
+    pub fn counts(&self) -> AfterCounts {
+        self.counts
+    }
+
+    /// The rows taken, through the part after the kernel. The decoder is empty then.
+    ///
+    /// # Errors
+    /// Only faults of ours: what fails for a row is NULL there and counted.
+    pub fn finish(&mut self, clock: &ClockOffset) -> datafusion::error::Result<RecordBatch> {
+        let rows = std::mem::take(&mut self.rows);
+        let arrays: Vec<ArrayRef> = self.columns.iter_mut().map(|column| column.finish(*clock)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(self.after.record_schema(), arrays, &options)?;
+        self.after.run(&batch, &mut self.counts)
+    }
+
+    /// A decoder of the same probe with nothing in it.
+    pub fn fresh(&self) -> RecordDecoder {
+        RecordDecoder::new(Arc::clone(&self.layout), Arc::clone(&self.after))
+    }
+}
+
+fn array<const BYTES: usize>(record: &[u8], offset: usize) -> [u8; BYTES] {
+    record[offset..offset + BYTES].try_into().expect("the slice has just this length")
+}
+
+impl Values {
+    fn new(cell: Cell, data_type: &DataType) -> Values {
+        match (cell, data_type) {
+            (Cell::Time, _) => Values::Time(Vec::with_capacity(ROWS_AT_FIRST)),
+            (Cell::Boolean { .. }, _) => Values::Boolean(Vec::with_capacity(ROWS_AT_FIRST)),
+            (Cell::Text { .. }, _) => Values::Text(StringViewBuilder::with_capacity(ROWS_AT_FIRST)),
+            (Cell::Bytes { .. }, DataType::FixedSizeBinary(width)) => {
+                Values::BytesFixed { bytes: Vec::new(), width: *width }
+            }
+            (Cell::Bytes { .. }, _) => Values::BytesView(BinaryViewBuilder::with_capacity(ROWS_AT_FIRST)),
+            (Cell::Integer { .. }, DataType::Int16) => Values::Int16(Vec::with_capacity(ROWS_AT_FIRST)),
+            (Cell::Integer { .. }, DataType::Int32) => Values::Int32(Vec::with_capacity(ROWS_AT_FIRST)),
+            (Cell::Integer { .. } | Cell::Nsecs, _) => Values::Int64(Vec::with_capacity(ROWS_AT_FIRST)),
+        }
+    }
+
+    fn push(&mut self, cell: Cell, record: &[u8], null: bool) {
+        let offset = usize::from(cell.offset());
+        // The bytes of a NULL are not written by the program: what lies there is old.
+        match self {
+            Values::Int16(values) => {
+                values.push(if null { 0 } else { i16::from_le_bytes(array(record, offset)) });
+            }
+            Values::Int32(values) => {
+                values.push(if null { 0 } else { i32::from_le_bytes(array(record, offset)) });
+            }
+            Values::Int64(values) => {
+                values.push(if null { 0 } else { i64::from_le_bytes(array(record, offset)) });
+            }
+            Values::Boolean(values) => values.push(!null && record[offset] != 0),
+            Values::Text(values) => match cell {
+                _ if null => values.append_null(),
+                Cell::Text { length, keep, .. } => {
+                    let end = record.len().min(offset + usize::from(length));
+                    append_text(values, &record[offset..end], usize::from(keep));
+                }
+                _ => values.append_null(),
+            },
+            Values::BytesView(values) => match cell {
+                Cell::Bytes { length, .. } if !null => {
+                    values.append_value(&record[offset..offset + usize::from(length)]);
+                }
+                _ => values.append_null(),
+            },
+            Values::BytesFixed { bytes, width } => {
+                let width = *width as usize;
+                if null {
+                    bytes.resize(bytes.len() + width, 0);
+                } else {
+                    bytes.extend_from_slice(&record[offset..offset + width]);
+                }
+            }
+            Values::Time(values) => values.push(i64::from_le_bytes(array(record, NSECS_OFFSET as usize))),
+        }
+    }
+}
+
+/// Text ends at its first NUL; invalid bytes are replaced; a character that was cut in two is left out.
+fn append_text(values: &mut StringViewBuilder, place: &[u8], keep: usize) {
+    let end = place.iter().position(|byte| *byte == 0).unwrap_or(place.len());
+    let bytes = &place[..end.min(keep)];
+    match std::str::from_utf8(bytes) {
+        Ok(text) => values.append_value(text),
+        Err(error) if end > keep && error.error_len().is_none() => {
+            let whole = &bytes[..error.valid_up_to()];
+            values.append_value(std::str::from_utf8(whole).expect("valid up to there"));
+        }
+        Err(_) => values.append_value(String::from_utf8_lossy(bytes)),
+    }
+}
+
+impl Column {
+    fn finish(&mut self, clock: ClockOffset) -> ArrayRef {
+        let rows = self.nulls.len();
+        let validity = std::mem::take(&mut self.nulls);
+        let nulls = (std::mem::take(&mut self.null_count) > 0).then(|| NullBuffer::new(BooleanBuffer::from(validity)));
+        match &mut self.values {
+            Values::Int16(values) => Arc::new(Int16Array::new(taken(values).into(), nulls)),
+            Values::Int32(values) => Arc::new(Int32Array::new(taken(values).into(), nulls)),
+            Values::Int64(values) => Arc::new(Int64Array::new(taken(values).into(), nulls)),
+            Values::Boolean(values) => Arc::new(BooleanArray::new(taken(values).into(), nulls)),
+            Values::Text(values) => Arc::new(values.finish()),
+            Values::BytesView(values) => Arc::new(values.finish()),
+            Values::BytesFixed { bytes, width } => {
+                let bytes = Buffer::from_vec(std::mem::take(bytes));
+                debug_assert_eq!(bytes.len(), rows * *width as usize);
+                Arc::new(FixedSizeBinaryArray::new(*width, bytes, nulls))
+            }
+            Values::Time(values) => {
+                let mut times = taken(values);
+                for time in &mut times {
+                    *time = time.wrapping_add(clock.unix_minus_monotonic_ns);
+                }
+                Arc::new(TimestampNanosecondArray::new(times.into(), nulls).with_timezone("UTC"))
+            }
+        }
+    }
+}
+
+/// The values, with as much room for the next batch.
+fn taken<T>(values: &mut Vec<T>) -> Vec<T> {
+    let room = values.capacity().clamp(ROWS_AT_FIRST, ROWS_AT_FIRST * 64);
+    std::mem::replace(values, Vec::with_capacity(room))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(place: &[u8], keep: usize, expected: &str) {
+        let mut builder = StringViewBuilder::new();
+        append_text(&mut builder, place, keep);
+        assert_eq!(builder.finish().value(0), expected);
+    }
+
+    #[test]
+    fn text_ends_at_nul_and_is_valid_utf8() {
+        check(b"bash\0old", 8, "bash");
+        check(b"0123456789", 8, "01234567");
+        check("aä".as_bytes(), 2, "a");
+        check(b"a\xffb\0", 4, "a\u{fffd}b");
+        check(b"a\xc3\0\0", 4, "a\u{fffd}");
+    }
+
+    #[test]
+    fn clocks_run_together() {
+        let offset = ClockOffset::now();
+        let unix = clock_ns(libc::CLOCK_REALTIME);
+        let converted = clock_ns(libc::CLOCK_MONOTONIC) + offset.unix_minus_monotonic_ns;
+        assert!((converted - unix).abs() < 1_000_000_000, "{converted} {unix}");
+    }
+}

@@ -1,0 +1,190 @@
+//! What EXPLAIN says: which part runs where, the record, the program and its costs.
+
+use crate::compile::layout::Cell;
+use crate::compile::leaf::{Leaf, Space, StringAt};
+use crate::compile::read::helper;
+use crate::compile::split::{Carried, Split};
+use crate::compile::{CompiledProbe, OutputColumn, taxes_system_calls};
+use crate::object::{Insn, MapRef};
+
+/// What runs where, in a line, for the notice of CREATE PROBE.
+pub(crate) fn summary(split: &Split, columns: &[OutputColumn]) -> String {
+    let mut parts = Vec::new();
+    if !split.kernel_filters.is_empty() {
+        parts.push("filter in kernel".to_owned());
+    }
+    for filter in &split.after_filters {
+        parts.push(format!("{} after it", filter.text));
+    }
+    let after: Vec<&str> = columns
+        .iter()
+        .zip(&split.in_kernel)
+        .filter(|(_, in_kernel)| !**in_kernel)
+        .map(|(column, _)| column.name.as_str())
+        .filter(|name| !["time", "node", "upid"].contains(name))
+        .collect();
+    if !after.is_empty() {
+        parts.push(format!("{} computed after the kernel", after.join(", ")));
+    }
+    if parts.is_empty() { "all in kernel".to_owned() } else { parts.join("; ") }
+}
+
+/// The lines of EXPLAIN.
+pub(crate) fn lines(probe: &CompiledProbe, verbose: bool) -> Vec<String> {
+    let hook = &probe.object.hook;
+    let split = probe.split.as_ref();
+    let mut lines = vec![format!("Hook: {hook}, context {}", hook.context.as_str())];
+    if taxes_system_calls(hook) {
+        lines.push("  Cost: every system call of the host pays some 40 to 90 ns while it is attached".to_owned());
+    }
+    for filter in &split.kernel_filters {
+        lines.push(format!("Filter in kernel: {}", filter.text));
+    }
+    for filter in &split.after_filters {
+        lines.push(format!("Filter after kernel: {}", filter.text));
+    }
+    for ((column, planned), in_kernel) in probe.columns.iter().zip(&split.outputs).zip(&split.in_kernel) {
+        let place = if *in_kernel { "in kernel" } else { "after kernel" };
+        lines.push(format!("Column {}: {}, {place}: {}", column.name, column.sql_type.sql(), planned.text));
+    }
+    if reads_user_memory(split) {
+        lines.push(
+            "User memory: a page that is not there reads as NULL and is counted as unreadable; it is not read again"
+                .to_owned(),
+        );
+    }
+    lines.push(record_line(probe));
+    lines.push(format!(
+        "Program: {} instructions, {} bytes of stack, helpers {}",
+        probe.object.insns.len(),
+        probe.stack_bytes,
+        helpers(&probe.object.insns).join(", ")
+    ));
+    lines.extend(probe.notices.iter().map(|notice| format!("Notice: {notice}")));
+    if verbose {
+        lines.extend(record_cells(probe));
+        lines.extend(listing(probe));
+    }
+    lines
+}
+
+fn reads_user_memory(split: &Split) -> bool {
+    split.leaves.iter().any(|leaf| matches!(leaf, Leaf::String { at: StringAt::Pointer(_), space: Space::User, .. }))
+}
+
+fn record_line(probe: &CompiledProbe) -> String {
+    let layout = probe.layout.as_ref();
+    if layout.in_scratch() {
+        let cut = if layout.last_string.is_some() { "at most " } else { "" };
+        let (bytes, scratch) = (layout.bytes, layout.scratch_bytes);
+        format!("Record: {cut}{bytes} bytes, built in {scratch} bytes of memory per CPU, then copied to the ring")
+    } else {
+        format!("Record: {} bytes, built in the ring", layout.bytes)
+    }
+}
+
+/// The layout, a line a column.
+pub(crate) fn record_cells(probe: &CompiledProbe) -> Vec<String> {
+    let cells = probe.split.record.iter().zip(&probe.layout.cells);
+    cells
+        .map(|(column, cell)| {
+            let place = match cell {
+                Cell::Integer { offset, bytes } => format!("{offset}: integer of {bytes} bytes"),
+                Cell::Boolean { offset } => format!("{offset}: boolean"),
+                Cell::Text { offset, length, keep } => format!("{offset}: text, {keep} of {length} bytes kept"),
+                Cell::Bytes { offset, length } => format!("{offset}: {length} bytes"),
+                Cell::Time => "8: clock as time".to_owned(),
+                Cell::Nsecs => "8: clock".to_owned(),
+            };
+            let value = if matches!(column.carried, Carried::Value(_)) { ", computed" } else { "" };
+            format!("  {} at {place}{value}", column.name)
+        })
+        .collect()
+}
+
+/// Helpers the program calls, each once, in order of first use.
+pub(crate) fn helpers(insns: &[Insn]) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for insn in insns.iter().filter(|insn| insn.code == 0x85) {
+        let name = helper::name(insn.imm);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The program, with the SQL before the instructions made for it.
+fn listing(probe: &CompiledProbe) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut index = 0;
+    while index < probe.object.insns.len() {
+        if let Some(line) = probe.object.lines.iter().find(|line| line.insn == index) {
+            lines.push(format!("; {}:{} {}", line.line, line.column, line.text));
+        }
+        let insn = probe.object.insns[index];
+        let map = probe.object.map_uses.iter().find(|(place, _)| *place == index).map(|(_, map)| *map);
+        let high = probe.object.insns.get(index + 1).map_or(0, |next| next.imm);
+        lines.push(format!("{index:4}: {}", instruction(insn, high, map)));
+        index += if insn.code == 0x18 { 2 } else { 1 };
+    }
+    lines
+}
+
+fn instruction(insn: Insn, high: i32, map: Option<MapRef>) -> String {
+    let Insn { code, dst, src, off, imm } = insn;
+    let source = if code & 0x08 == 0 { imm.to_string() } else { format!("r{src}") };
+    let width = match code & 0x18 {
+        0x00 => "u32",
+        0x08 => "u16",
+        0x10 => "u8",
+        _ => "u64",
+    };
+    match (code & 0x07, code) {
+        (_, 0x18) => match map {
+            Some(map) => format!("r{dst} = map {map:?}"),
+            None => format!("r{dst} = {}", i64::from(high) << 32 | i64::from(imm as u32)),
+        },
+        (_, 0x85) => format!("call {}", helper::name(imm)),
+        (_, 0x95) => "exit".to_owned(),
+        (_, 0x05) => format!("goto {off:+}"),
+        (_, 0x87) => format!("r{dst} = -r{dst}"),
+        (0x01, _) => format!("r{dst} = *({width} *)(r{src} {off:+})"),
+        (0x02, _) => format!("*({width} *)(r{dst} {off:+}) = {imm}"),
+        (0x03, 0xdb) if imm == 0xe1 => format!("r{src} = xchg(u64 *)(r{dst} {off:+})"),
+        (0x03, 0xdb) => format!("r{src} = fetch_add(u64 *)(r{dst} {off:+})"),
+        (0x03, _) => format!("*({width} *)(r{dst} {off:+}) = r{src}"),
+        (0x05, _) => {
+            let condition = match code & 0xf0 {
+                0x10 => "==",
+                0x20 => "> (unsigned)",
+                0x30 => ">= (unsigned)",
+                0x50 => "!=",
+                0x60 => ">",
+                0x70 => ">=",
+                0xa0 => "< (unsigned)",
+                0xb0 => "<= (unsigned)",
+                0xc0 => "<",
+                _ => "<=",
+            };
+            format!("if r{dst} {condition} {source} goto {off:+}")
+        }
+        _ => {
+            let operator = match code & 0xf0 {
+                0x00 => "+=",
+                0x10 => "-=",
+                0x20 => "*=",
+                0x30 => "/=",
+                0x40 => "|=",
+                0x50 => "&=",
+                0x60 => "<<=",
+                0x70 => ">>=",
+                0x90 => "%=",
+                0xa0 => "^=",
+                0xb0 => "=",
+                _ => ">>= (signed)",
+            };
+            format!("r{dst} {operator} {source}")
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Functions of probe SQL beyond DataFusion's own: what reads memory, names of numbers, facts of processes.
+
+pub mod memory; // Strings behind pointers: for the kernel.
+pub mod syscalls; // System calls by number.
+pub mod names; // Signals, errors, system calls, TCP states by name.
+pub mod address; // Network addresses as text.
+pub mod process; // Executable, command line, container of a process.
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::ScalarUDF;
+
+pub use process::ProcessFacts;
+
+/// All of them.
+pub fn all(facts: &Arc<dyn ProcessFacts>) -> Vec<ScalarUDF> {
+    let mut functions = memory::all();
+    functions.extend(names::all());
+    functions.push(address::inet());
+    functions.extend(process::all(facts));
+    functions
+}
