@@ -6,8 +6,10 @@ pub mod manifest; // One committed state of the lake: tables, segments, watermar
 pub mod error; // What can go wrong in the catalog.
 mod database; // SQLite or PostgreSQL behind one face.
 pub mod lake; // The DuckLake manifest of one tenant.
+pub mod control; // Accounts, probes and settings.
 pub mod probe; // Probes: definition, state, health.
 pub mod ports; // The traits that join collector, query and api.
 
+pub use control::Control;
 pub use error::CatalogError;
 pub use lake::Lake;
