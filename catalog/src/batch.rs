@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::table::TableId;
+
+/// The stream of a server that has its log in files of its own.
+pub const LOCAL_STREAM: &str = "local";
 
 /// Rows of one table, with the table's own Arrow schema (`Table::schema`).
 #[derive(Clone, Debug)]
@@ -38,10 +42,21 @@ impl Envelope {
         self.batches.iter().map(|batch| batch.rows.num_rows()).sum()
     }
 
-    /// Memory of all batches' buffers, bytes.
+    /// Memory of all batches' values, bytes: what arrays show, not what they share with others.
     pub fn memory_bytes(&self) -> usize {
-        self.batches.iter().map(|batch| batch.rows.get_array_memory_size()).sum()
+        let columns = self.batches.iter().flat_map(|batch| batch.rows.columns());
+        columns.map(|column| column_bytes(column)).sum()
     }
+}
+
+/// Arrays read from the log share one buffer: counting what each holds would count it many times over.
+fn column_bytes(column: &dyn Array) -> usize {
+    let text: usize = match column.data_type() {
+        DataType::Utf8View => column.as_string_view().data_buffers().iter().map(|buffer| buffer.len()).sum(),
+        DataType::BinaryView => column.as_binary_view().data_buffers().iter().map(|buffer| buffer.len()).sum(),
+        _ => 0,
+    };
+    column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size()) + text
 }
 
 /// An envelope at its place in the log.
