@@ -7,6 +7,7 @@ pub mod object; // A compiled program before it is loaded.
 pub mod decode; // Records → Arrow.
 pub mod after; // The part after the kernel, per batch.
 pub mod explain; // What EXPLAIN says.
+pub mod probes; // The probes that come with us.
 
 #[cfg(test)]
 mod btf_encoder; // Writes types: the fixture kernel's.

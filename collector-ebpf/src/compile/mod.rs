@@ -504,4 +504,4 @@ pub(crate) fn taxes_system_calls(hook: &Hook) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,6 +5,7 @@ pub mod syscalls; // System calls by number.
 pub mod names; // Signals, errors, system calls, TCP states by name.
 pub mod address; // Network addresses as text.
 pub mod process; // Executable, command line, container of a process.
+pub mod system; // Constants of the host.
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ pub fn all(facts: &Arc<dyn ProcessFacts>) -> Vec<ScalarUDF> {
     let mut functions = memory::all();
     functions.extend(names::all());
     functions.push(address::inet());
+    functions.push(system::page_bytes());
     functions.extend(process::all(facts));
     functions
 }
