@@ -9,6 +9,7 @@ pub struct BtfEncoder {
 
 const KIND_INT: u32 = 1;
 const KIND_POINTER: u32 = 2;
+const KIND_FUNCTION: u32 = 12;
 const KIND_FUNCTION_PROTOTYPE: u32 = 13;
 
 impl BtfEncoder {
@@ -46,6 +47,12 @@ impl BtfEncoder {
             words.extend([self.string(name), *id]);
         }
         self.add(KIND_FUNCTION_PROTOTYPE, "", parameters.len(), false, result, &words)
+    }
+
+    /// A function that is visible outside its file.
+    pub fn function(&mut self, name: &str, prototype: u32) -> u32 {
+        // The count of a function is its linkage: 1 is global.
+        self.add(KIND_FUNCTION, name, 1, false, prototype, &[])
     }
 
     /// Any type: its head and the words after it.

@@ -1,0 +1,126 @@
+//! Maps of our programs.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::error::LoadError;
+use super::syscall::{Command, bpf, bpf_fd, object_name, raw};
+
+/// Kinds of maps we make, by the kernel's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum MapKind {
+    Array = 2,
+    PerCpuArray = 6,
+    ArrayOfMaps = 12,
+    Ring = 27,
+}
+
+/// What to make.
+pub struct MapSpec<'a> {
+    pub kind: MapKind,
+    /// What people see in bpftool; `pp_` stands before it.
+    pub name: &'a str,
+    /// Bytes; 0 for a ring.
+    pub value_bytes: u32,
+    /// Entries; bytes for a ring.
+    pub entries: u32,
+    /// For an array of maps, one like those it will hold.
+    pub inner: Option<BorrowedFd<'a>>,
+}
+
+/// A map, freed by the kernel when no descriptor and no program holds it.
+#[derive(Debug)]
+pub struct Map {
+    fd: OwnedFd,
+}
+
+impl Map {
+    /// Makes it.
+    pub fn create(spec: &MapSpec) -> Result<Map, LoadError> {
+        #[repr(C)]
+        struct Attributes {
+            kind: u32,
+            key_bytes: u32,
+            value_bytes: u32,
+            entries: u32,
+            flags: u32,
+            inner: u32,
+            numa_node: u32,
+            name: [u8; 16],
+        }
+        let mut attributes = Attributes {
+            kind: spec.kind as u32,
+            key_bytes: if spec.kind == MapKind::Ring { 0 } else { 4 },
+            value_bytes: spec.value_bytes,
+            entries: spec.entries,
+            flags: 0,
+            inner: spec.inner.map_or(0, raw),
+            numa_node: 0,
+            name: object_name(&format!("pp_{}", spec.name)),
+        };
+        // SAFETY: the attributes hold no addresses.
+        let mut created = unsafe { bpf_fd(Command::MapCreate, &mut attributes) };
+        if created.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EPERM)) && raise_locked_memory() {
+            // SAFETY: as above.
+            created = unsafe { bpf_fd(Command::MapCreate, &mut attributes) };
+        }
+        let what = match spec.kind {
+            MapKind::Ring => "a ring buffer",
+            _ => "a map",
+        };
+        created.map(|fd| Map { fd }).map_err(|source| LoadError::Refused { what: format!("make {what}"), source })
+    }
+
+    /// Puts a map into an array of maps.
+    pub fn put_map(&self, key: u32, map: BorrowedFd) -> io::Result<()> {
+        let value = raw(map);
+        let mut attributes = ElementAttributes {
+            map: raw(self.fd.as_fd()),
+            padding: 0,
+            key: std::ptr::from_ref(&key) as u64,
+            value: std::ptr::from_ref(&value) as u64,
+            flags: 0,
+        };
+        // SAFETY: key and value live through the call and have the map's sizes, 4 bytes each.
+        unsafe { bpf(Command::MapUpdate, &mut attributes) }.map(|_| ())
+    }
+
+    /// The u64 words of entry 0 of every CPU of a per-CPU array with values of `words` words, CPU by CPU.
+    pub fn per_cpu_words(&self, words: usize, cpus: usize) -> io::Result<Vec<u64>> {
+        let mut out = vec![0_u64; words * cpus];
+        let key = 0_u32;
+        let mut attributes = ElementAttributes {
+            map: raw(self.fd.as_fd()),
+            padding: 0,
+            key: std::ptr::from_ref(&key) as u64,
+            value: out.as_mut_ptr() as u64,
+            flags: 0,
+        };
+        // SAFETY: the kernel writes a value for each possible CPU, which is what `out` has room for.
+        unsafe { bpf(Command::MapLookup, &mut attributes) }?;
+        Ok(out)
+    }
+}
+
+impl AsFd for Map {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[repr(C)]
+struct ElementAttributes {
+    map: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Kernels before 5.11 count maps as locked memory, of which a process may have 64 KiB. Says whether it was raised.
+fn raise_locked_memory() -> bool {
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the limit lives through the call.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) == 0 }
+}

@@ -1,0 +1,198 @@
+//! Puts a compiled program into the kernel and takes it out again.
+//!
+//! By `bpf(2)` directly: there is no ELF file, descriptors of maps go straight into the instructions, and the verifier's
+//! log is asked for only after a refusal.
+
+mod syscall; // `bpf(2)` and its neighbours.
+mod cpu; // The CPUs of the host.
+mod map; // Makes and reads maps.
+mod rings; // Records from programs to us.
+mod program_types; // Types of our programs, with their SQL.
+mod program; // Loads a program and reads its statistics.
+mod attach; // Attaches and detaches.
+mod error; // Why the kernel refused.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+pub use error::LoadError;
+pub use program::ProgramInfo;
+pub use rings::{Interrupter, RingMap, Rings};
+
+use crate::kernel::Hook;
+use crate::object::{BUCKET_BYTES, Counter, MapRef, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Patch, ProgramObject};
+use attach::Attachment;
+use map::{Map, MapKind, MapSpec};
+
+/// What only the one who loads knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// The number in the records' heads.
+    pub probe_id: u32,
+    /// Rows let through in a second.
+    pub rows_per_second_max: u32,
+}
+
+/// A program in the kernel with its maps. Dropping it detaches it and frees everything.
+///
+/// Detaching waits until no CPU runs the program (up to 120 ms), so drop it on a blocking thread.
+#[derive(Debug)]
+pub struct LoadedProbe {
+    // Dropped first: nothing runs any more when program and maps go.
+    attachment: Option<Attachment>,
+    program: OwnedFd,
+    counters: Map,
+    bucket: Option<Map>,
+    scratch: Option<Map>,
+    rings: RingMap,
+    cpu_count: usize,
+    hook: Arc<Hook>,
+}
+
+/// What a probe counted since it was attached, summed over the CPUs; see [`Counter`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of `Counter`")]
+pub struct Counters {
+    pub events: u64,
+    pub rows: u64,
+    pub ring_full: u64,
+    pub rate_limited: u64,
+    pub unreadable: u64,
+    pub truncated: u64,
+    pub expression_error: u64,
+    pub nested: u64,
+}
+
+impl LoadedProbe {
+    /// Makes the maps, loads the program (the verifier sees it here) and attaches nothing.
+    ///
+    /// # Errors
+    /// The kernel's refusal, with the verifier's words and the SQL it was at; nothing stays behind.
+    pub fn load(object: &ProgramObject, rings: &RingMap, options: LoadOptions) -> Result<LoadedProbe, LoadError> {
+        let refused = |what: &str, source| LoadError::Refused { what: what.to_string(), source };
+        let cpus = cpu::possible().map_err(|source| refused("say which CPUs there are", source))?;
+        let map = |kind, name, value_bytes| Map::create(&MapSpec { kind, name, value_bytes, entries: 1, inner: None });
+        let uses = |wanted| object.map_uses.iter().any(|(_, map)| *map == wanted);
+        let counters = map(MapKind::PerCpuArray, "counters", Counter::ALL.len() as u32 * 8)?;
+        let bucket = uses(MapRef::Bucket).then(|| map(MapKind::Array, "bucket", BUCKET_BYTES)).transpose()?;
+        let scratch = uses(MapRef::Scratch)
+            .then(|| map(MapKind::PerCpuArray, "scratch", object.scratch_bytes.next_multiple_of(8).max(8)))
+            .transpose()?;
+
+        let mut insns = object.insns.clone();
+        let malformed = |what: String| LoadError::Malformed { program: object.name.clone(), what };
+        for (index, map) in &object.map_uses {
+            let fd = match map {
+                MapRef::Rings => rings.as_fd(),
+                MapRef::Counters => counters.as_fd(),
+                MapRef::Bucket => bucket.as_ref().expect("made above because it is used").as_fd(),
+                MapRef::Scratch => scratch.as_ref().expect("made above because it is used").as_fd(),
+            };
+            let insn = insns
+                .get_mut(*index)
+                .filter(|insn| insn.code == LOAD_WIDE && matches!(insn.src, PSEUDO_MAP_FD | PSEUDO_MAP_VALUE))
+                .ok_or_else(|| malformed(format!("instruction {index} does not load a map")))?;
+            insn.imm = syscall::raw(fd).cast_signed();
+        }
+        for (index, patch) in &object.patches {
+            let insn = insns.get_mut(*index).ok_or_else(|| malformed(format!("there is no instruction {index}")))?;
+            insn.imm = match patch {
+                Patch::ProbeId => options.probe_id.cast_signed(),
+                Patch::RowsPerSecondMax => i32::try_from(options.rows_per_second_max).unwrap_or(i32::MAX),
+            };
+        }
+        let program = program::load(object, &insns)?;
+        Ok(LoadedProbe {
+            attachment: None,
+            program,
+            counters,
+            bucket,
+            scratch,
+            rings: rings.clone(),
+            cpu_count: cpus.len(),
+            hook: object.hook.clone(),
+        })
+    }
+
+    /// Attaches it: when this returns, events are counted. Attached already, it does nothing.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn attach(&mut self) -> Result<(), LoadError> {
+        if self.attachment.is_none() {
+            self.attachment = Some(attach::attach(self.program.as_fd(), &self.hook)?);
+        }
+        Ok(())
+    }
+
+    /// Detaches it: when this returns, it runs nowhere and the counters are final. It can be attached again.
+    pub fn detach(&mut self) {
+        self.attachment = None;
+    }
+
+    /// Says whether it is attached.
+    pub fn is_attached(&self) -> bool {
+        self.attachment.is_some()
+    }
+
+    /// The rings its records go to.
+    pub fn rings(&self) -> &RingMap {
+        &self.rings
+    }
+
+    /// What it counted since it was loaded.
+    ///
+    /// While it is attached, an event under way may be counted in `events` and not yet in what became of it.
+    ///
+    /// # Errors
+    /// When the kernel has no memory for the answer.
+    pub fn counters(&self) -> io::Result<Counters> {
+        let words = self.counters.per_cpu_words(Counter::ALL.len(), self.cpu_count)?;
+        let sum = |counter: Counter| words.iter().skip(counter as usize).step_by(Counter::ALL.len()).sum();
+        Ok(Counters {
+            events: sum(Counter::Events),
+            rows: sum(Counter::Rows),
+            ring_full: sum(Counter::RingFull),
+            rate_limited: sum(Counter::RateLimited),
+            unreadable: sum(Counter::Unreadable),
+            truncated: sum(Counter::Truncated),
+            expression_error: sum(Counter::ExpressionError),
+            nested: sum(Counter::Nested),
+        })
+    }
+
+    /// What the kernel says about it.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn info(&self) -> io::Result<ProgramInfo> {
+        let maps: Vec<BorrowedFd> = [Some(&self.counters), self.bucket.as_ref(), self.scratch.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(Map::as_fd)
+            .collect();
+        program::info(self.program.as_fd(), &maps)
+    }
+}
+
+/// The code of an instruction that loads 64 bits from the two immediates of itself and the next.
+const LOAD_WIDE: u8 = 0x18;
+
+/// While it lives, the kernel measures every program's runs, which costs about 50 ns a run.
+#[derive(Debug)]
+#[expect(dead_code, reason = "the descriptor is held for its drop")]
+pub struct RunStatistics(OwnedFd);
+
+/// Switches the measuring of runs on.
+///
+/// # Errors
+/// EPERM without CAP_SYS_ADMIN: CAP_BPF is not enough for it.
+pub fn measure_runs() -> io::Result<RunStatistics> {
+    #[repr(C)]
+    struct Attributes {
+        kind: u32,
+    }
+    // SAFETY: the attributes hold no addresses. Kind 0 is run time.
+    unsafe { syscall::bpf_fd(syscall::Command::EnableStats, &mut Attributes { kind: 0 }) }.map(RunStatistics)
+}

@@ -1,0 +1,182 @@
+//! Loads a program, and reads what the kernel knows about it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::error::LoadError;
+use super::program_types;
+use super::syscall::{Command, bpf_fd, object_info, object_name, raw};
+use crate::kernel::HookKind;
+use crate::object::{Insn, ProgramObject};
+
+/// First size of the verifier's log; it is only asked for after a refusal.
+const LOG_BYTES_FIRST: usize = 1 << 20;
+
+/// Last size of the log. A longer one is cut by the kernel, and its end, the reason, is what newer kernels keep.
+const LOG_BYTES_MAX: usize = 1 << 24;
+
+/// Makes the tracing helpers callable; the rest of the tree is Apache-2.0.
+const LICENSE: &std::ffi::CStr = c"GPL";
+
+/// Bytes of the kernel's answer about a program that we read: up to the count of verified instructions.
+const INFO_BYTES: usize = 224;
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct LoadAttributes {
+    kind: u32,
+    insn_count: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_bytes: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+    interface: u32,
+    attach_type: u32,
+    btf: u32,
+    function_bytes: u32,
+    functions: u64,
+    function_count: u32,
+    line_bytes: u32,
+    lines: u64,
+    line_count: u32,
+    attach_btf_id: u32,
+}
+
+/// What the kernel says about a loaded program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProgramInfo {
+    /// Its number.
+    pub id: u32,
+    /// Instructions the verifier walked through; 0 before Linux 5.16.
+    pub verified_insns: u32,
+    /// Bytes after the verifier's changes.
+    pub xlated_bytes: u32,
+    /// Bytes of machine code.
+    pub jited_bytes: u32,
+    /// Runs while statistics were on.
+    pub run_count: u64,
+    /// Time of these runs, about 50 ns of measuring in each.
+    pub run_time_ns: u64,
+    /// Events the kernel left out because the program was already running on that CPU.
+    pub recursion_misses: u64,
+    /// Memory of the program and of its own maps; the rings, which probes share, are not in it.
+    pub memory_bytes: u64,
+}
+
+/// Loads `insns`, which are the object's with everything patched in.
+pub fn load(object: &ProgramObject, insns: &[Insn]) -> Result<OwnedFd, LoadError> {
+    /// `BPF_PROG_TYPE_TRACEPOINT`, `BPF_PROG_TYPE_TRACING` and `BPF_TRACE_RAW_TP`.
+    const TRACEPOINT: u32 = 5;
+    const TRACING: u32 = 26;
+    const ATTACH_RAW_TRACEPOINT: u32 = 23;
+    let (kind, attach_type, attach_btf_id) = match object.hook.kind {
+        HookKind::Tracepoint => (TRACEPOINT, 0, 0),
+        HookKind::BtfTracepoint => (TRACING, ATTACH_RAW_TRACEPOINT, object.hook.btf_id.unwrap_or(0)),
+    };
+    let bytes: Vec<u8> = insns.iter().flat_map(|insn| insn.bytes()).collect();
+    let types = program_types::encode(&object.name, &object.lines);
+    // Without types of its own a program still runs; its log just does not quote the SQL.
+    let btf = load_btf(&types.btf)
+        .inspect_err(|error| tracing::debug!(%error, program = object.name, "the program's types were refused"))
+        .ok();
+    let mut attributes = LoadAttributes {
+        kind,
+        insn_count: u32::try_from(insns.len()).map_err(|_| malformed(object, "it is too long"))?,
+        insns: bytes.as_ptr() as u64,
+        license: LICENSE.as_ptr() as u64,
+        name: object_name(&format!("pp_{}", object.name)),
+        attach_type,
+        attach_btf_id,
+        ..LoadAttributes::default()
+    };
+    if let Some(btf) = &btf {
+        attributes.btf = raw(btf.as_fd());
+        attributes.function_bytes = 8;
+        attributes.functions = types.functions.as_ptr() as u64;
+        attributes.function_count = 1;
+        attributes.line_bytes = 16;
+        attributes.lines = types.lines.as_ptr() as u64;
+        attributes.line_count = u32::try_from(types.lines.len()).expect("not more lines than instructions");
+    }
+    // SAFETY: instructions, license, types and tables live through the call and have the lengths given.
+    let error = match unsafe { bpf_fd(Command::ProgramLoad, &mut attributes) } {
+        Ok(program) => return Ok(program),
+        Err(error) => error,
+    };
+    let mut log_bytes = LOG_BYTES_FIRST;
+    loop {
+        let mut log = vec![0_u8; log_bytes];
+        let mut logged = attributes;
+        logged.log_level = 1;
+        logged.log_bytes = u32::try_from(log_bytes).expect("at most 16 MiB");
+        logged.log = log.as_mut_ptr() as u64;
+        // SAFETY: as above, and the log has the length given.
+        let again = unsafe { bpf_fd(Command::ProgramLoad, &mut logged) };
+        let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+        let text = String::from_utf8_lossy(&log[..end]);
+        match again {
+            // Refused for a passing reason, such as memory, the first time.
+            Ok(program) => return Ok(program),
+            Err(full) if full.raw_os_error() == Some(libc::ENOSPC) && log_bytes < LOG_BYTES_MAX => log_bytes *= 4,
+            // An empty log: the verifier never saw the program.
+            Err(_) if text.trim().is_empty() => {
+                return Err(LoadError::Refused {
+                    what: format!("load the program of \"{}\"", object.name),
+                    source: error,
+                });
+            }
+            Err(_) => return Err(LoadError::of_verifier(&object.name, &object.lines, &text, error)),
+        }
+    }
+}
+
+/// What the kernel says about a program; `maps` are those whose memory is its own.
+pub fn info(program: BorrowedFd, maps: &[BorrowedFd]) -> io::Result<ProgramInfo> {
+    let answer = object_info(program, INFO_BYTES)?;
+    let u32_at = |at: usize| u32::from_ne_bytes(answer[at..at + 4].try_into().expect("four bytes"));
+    let u64_at = |at: usize| u64::from_ne_bytes(answer[at..at + 8].try_into().expect("eight bytes"));
+    let mut memory_bytes = locked_bytes(program)?;
+    for map in maps {
+        memory_bytes += locked_bytes(*map)?;
+    }
+    Ok(ProgramInfo {
+        id: u32_at(4),
+        jited_bytes: u32_at(16),
+        xlated_bytes: u32_at(20),
+        run_time_ns: u64_at(192),
+        run_count: u64_at(200),
+        recursion_misses: u64_at(208),
+        verified_insns: u32_at(216),
+        memory_bytes,
+    })
+}
+
+fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attributes {
+        btf: u64,
+        log: u64,
+        btf_bytes: u32,
+        log_bytes: u32,
+        log_level: u32,
+    }
+    let btf_bytes = u32::try_from(btf.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
+    let mut attributes = Attributes { btf: btf.as_ptr() as u64, log: 0, btf_bytes, log_bytes: 0, log_level: 0 };
+    // SAFETY: the types live through the call and have the length given.
+    unsafe { bpf_fd(Command::BtfLoad, &mut attributes) }
+}
+
+/// What a program's or map's descriptor says it costs.
+fn locked_bytes(fd: BorrowedFd) -> io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", raw(fd)))?;
+    let bytes = text.lines().find_map(|line| line.strip_prefix("memlock:")).and_then(|bytes| bytes.trim().parse().ok());
+    Ok(bytes.unwrap_or(0))
+}
+
+fn malformed(object: &ProgramObject, what: &str) -> LoadError {
+    LoadError::Malformed { program: object.name.clone(), what: what.to_string() }
+}

@@ -1,0 +1,303 @@
+//! Rings: how records come from programs to us. One ring per CPU, because a ring shared by CPUs costs seven times as much.
+//!
+//! A ring is a page with our position, a page with the programs' position, and the records, mapped twice in a row so
+//! that none is ever cut. A record starts with a word: its length, one bit for "still being written" and one for
+//! "given up", then an unused word, then its bytes, filled up to 8.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::cpu;
+use super::error::LoadError;
+use super::map::{Map, MapKind, MapSpec};
+
+const BUSY: u32 = 1 << 31;
+const DISCARDED: u32 = 1 << 30;
+const HEAD_BYTES: usize = 8;
+
+/// A ring holds at most 2³⁰ bytes: its positions in records' heads are 32-bit.
+const RING_BYTES_MAX: usize = 1 << 30;
+
+/// Events taken from epoll at once; what is left is taken at the next call.
+const EPOLL_EVENTS_MAX: usize = 16;
+
+/// What epoll says for the descriptor of [`Interrupter`].
+const INTERRUPT_TOKEN: u64 = u64::MAX;
+
+/// One ring per possible CPU, and the end that reads them. There is one reader.
+pub struct Rings {
+    map: RingMap,
+    rings: Vec<Ring>,
+    epoll: OwnedFd,
+    interrupt: Arc<OwnedFd>,
+}
+
+/// The rings as programs see them; clones are the same rings.
+#[derive(Clone, Debug)]
+pub struct RingMap {
+    map: Arc<Map>,
+    /// Bytes of one ring.
+    ring_bytes: usize,
+}
+
+impl RingMap {
+    /// Bytes of one ring: a power of two.
+    pub fn ring_bytes(&self) -> usize {
+        self.ring_bytes
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
+    }
+}
+
+/// Ends a [`Rings::wait`] from another thread.
+#[derive(Clone, Debug)]
+pub struct Interrupter(Arc<OwnedFd>);
+
+impl Interrupter {
+    /// The wait that goes on, or the next one, returns at once.
+    pub fn interrupt(&self) {
+        let one = 1_u64.to_ne_bytes();
+        // SAFETY: an eventfd takes eight bytes. It fails only when 2⁶⁴ interrupts wait, and then one does wait.
+        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+}
+
+impl Rings {
+    /// Rings that have `bytes_total` together, each the greatest power of two that fits, but at least a page.
+    ///
+    /// # Errors
+    /// When the kernel has no such maps (before 5.8), rights are missing, or memory is.
+    pub fn new(bytes_total: usize) -> Result<Rings, LoadError> {
+        let refused = |what: &str| {
+            let what = what.to_string();
+            move |source| LoadError::Refused { what, source }
+        };
+        let cpus = cpu::possible().map_err(refused("say which CPUs there are"))?;
+        let share = (bytes_total / cpus.len()).clamp(page_bytes(), RING_BYTES_MAX);
+        let ring_bytes = 1 << share.ilog2();
+        let entries = cpus.iter().max().map_or(1, |cpu| cpu + 1);
+        let epoll = owned(|| {
+            // SAFETY: takes only a flag.
+            unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }
+        })
+        .map_err(refused("make an epoll"))?;
+        let interrupt = owned(|| {
+            // SAFETY: takes only numbers.
+            unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }
+        })
+        .map_err(refused("make an eventfd"))?;
+        watch(&epoll, interrupt.as_fd(), INTERRUPT_TOKEN).map_err(refused("watch an eventfd"))?;
+
+        let mut outer: Option<Map> = None;
+        let mut rings = Vec::with_capacity(cpus.len());
+        for cpu in cpus {
+            let ring = Ring::new(ring_bytes)?;
+            let outer = match &mut outer {
+                Some(outer) => outer,
+                none => none.insert(Map::create(&MapSpec {
+                    kind: MapKind::ArrayOfMaps,
+                    name: "rings",
+                    value_bytes: 4,
+                    entries,
+                    inner: Some(ring.map.as_fd()),
+                })?),
+            };
+            outer.put_map(cpu, ring.map.as_fd()).map_err(refused("put a ring into the array of rings"))?;
+            watch(&epoll, ring.map.as_fd(), cpu.into()).map_err(refused("watch a ring"))?;
+            rings.push(ring);
+        }
+        let map = Arc::new(outer.expect("there is at least one CPU"));
+        Ok(Rings { map: RingMap { map, ring_bytes }, rings, epoll, interrupt: Arc::new(interrupt) })
+    }
+
+    /// The rings as programs see them.
+    pub fn map(&self) -> RingMap {
+        self.map.clone()
+    }
+
+    /// Ends waits from another thread.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(self.interrupt.clone())
+    }
+
+    /// Memory of all rings.
+    pub fn bytes_total(&self) -> usize {
+        self.rings.len() * self.map.ring_bytes
+    }
+
+    /// Hands every record that is there to `on_record`, ring by ring, and returns their number.
+    ///
+    /// A ring's records come in the order they were reserved; programs get its room back when the ring is done. What
+    /// programs add while a ring is read is taken too, up to one whole ring, so that a flood on one CPU does not keep us
+    /// from the others.
+    pub fn drain(&mut self, mut on_record: impl FnMut(&[u8])) -> usize {
+        self.rings.iter_mut().map(|ring| ring.drain(&mut on_record)).sum()
+    }
+
+    /// Sleeps until a program wakes us, an [`Interrupter`] does, or `timeout` is over. Says whether records are there.
+    ///
+    /// Records that came before the call end it at once. Programs wake us for the first record after a complete
+    /// [`Rings::drain`]; so sleep here, give the records a moment to gather, drain, and come back.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; EPOLL_EVENTS_MAX];
+        // Rounded up: a wait must not turn into a busy loop.
+        let timeout_ms = i32::try_from(timeout.as_micros().div_ceil(1_000)).unwrap_or(i32::MAX);
+        // SAFETY: the kernel writes at most the given number of events.
+        let count = unsafe {
+            libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), EPOLL_EVENTS_MAX as i32, timeout_ms)
+        };
+        let woken = &events[..usize::try_from(count).unwrap_or(0)];
+        if woken.iter().any(|event| event.u64 == INTERRUPT_TOKEN) {
+            let mut counted = [0_u8; 8];
+            // SAFETY: an eventfd gives eight bytes. It does not block, and an empty one is no harm.
+            unsafe { libc::read(self.interrupt.as_raw_fd(), counted.as_mut_ptr().cast(), counted.len()) };
+        }
+        woken.iter().any(|event| event.u64 != INTERRUPT_TOKEN)
+    }
+}
+
+/// The ring of one CPU.
+struct Ring {
+    map: Map,
+    /// Our page: where we have read to. Written by us only.
+    consumer: Mapping,
+    /// The programs' page, then the records twice.
+    producer: Mapping,
+    /// The ring's size less one.
+    mask: usize,
+    /// Our position.
+    position: usize,
+    /// What our page says; the page itself is only ever written.
+    published: usize,
+}
+
+impl Ring {
+    fn new(bytes: usize) -> Result<Ring, LoadError> {
+        let entries = u32::try_from(bytes).expect("at most 2³⁰");
+        let map = Map::create(&MapSpec { kind: MapKind::Ring, name: "ring", value_bytes: 0, entries, inner: None })?;
+        let page = page_bytes();
+        let mapped = |length, offset, protection| {
+            Mapping::new(map.as_fd(), length, offset, protection)
+                .map_err(|source| LoadError::Refused { what: "map a ring buffer".to_string(), source })
+        };
+        let consumer = mapped(page, 0, libc::PROT_READ | libc::PROT_WRITE)?;
+        let producer = mapped(page + 2 * bytes, page, libc::PROT_READ)?;
+        Ok(Ring { map, consumer, producer, mask: bytes - 1, position: 0, published: 0 })
+    }
+
+    fn drain(&mut self, on_record: &mut impl FnMut(&[u8])) -> usize {
+        let (mut count, start) = (0, self.position);
+        'full: loop {
+            // SAFETY: the programs' position is the first word of their page, aligned, and only read atomically.
+            let produced = unsafe { self.producer.address.cast::<AtomicUsize>().as_ref() }.load(Ordering::Acquire);
+            if self.position == produced {
+                break;
+            }
+            while self.position != produced {
+                let at = page_bytes() + (self.position & self.mask);
+                // SAFETY: `at` lies in the first copy of the records and is a multiple of 8, where a head starts.
+                let head =
+                    unsafe { self.producer.address.add(at).cast::<AtomicU32>().as_ref() }.load(Ordering::Acquire);
+                if head & BUSY != 0 {
+                    break 'full;
+                }
+                let bytes = (head & !DISCARDED) as usize;
+                if head & DISCARDED == 0 {
+                    // SAFETY: the record was finished before its head was (acquired above) and is not written again
+                    // before our position passes it; the second copy makes it one piece. The kernel bounds its length
+                    // by the ring's size.
+                    let record = unsafe {
+                        std::slice::from_raw_parts(self.producer.address.add(at + HEAD_BYTES).as_ptr(), bytes)
+                    };
+                    on_record(record);
+                    count += 1;
+                }
+                self.position = self.position.wrapping_add((bytes + HEAD_BYTES).next_multiple_of(8));
+                if self.position.wrapping_sub(start) > self.mask {
+                    break 'full;
+                }
+            }
+            self.publish();
+        }
+        self.publish();
+        count
+    }
+
+    /// Tells the programs how far we have read.
+    fn publish(&mut self) {
+        if self.published == self.position {
+            return;
+        }
+        self.published = self.position;
+        // SAFETY: our position is the first word of our page, aligned, and only accessed atomically.
+        let consumed = unsafe { self.consumer.address.cast::<AtomicUsize>().as_ref() };
+        // Sequentially consistent: a program that finishes a record after this either sees our position and wakes us, or
+        // its record is seen by the load that follows.
+        consumed.store(self.position, Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
+    }
+}
+
+/// A shared mapping, unmapped when dropped.
+struct Mapping {
+    address: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: a mapping belongs to the process, not to a thread; `Ring` reads it through `&mut self` only.
+unsafe impl Send for Mapping {}
+// SAFETY: nothing is reachable through a shared reference but atomics.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(fd: BorrowedFd, bytes: usize, offset: usize, protection: i32) -> io::Result<Mapping> {
+        // SAFETY: the kernel chooses a free address; nothing is overlaid.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                protection,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                libc::off_t::try_from(offset).expect("a page"),
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Mapping { address: NonNull::new(address.cast()).expect("the kernel maps nothing at 0"), bytes })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: we mapped exactly this, and nothing refers to it any more.
+        unsafe { libc::munmap(self.address.as_ptr().cast(), self.bytes) };
+    }
+}
+
+fn watch(epoll: &OwnedFd, fd: BorrowedFd, token: u64) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token };
+    // SAFETY: the event lives through the call.
+    let result = unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn owned(make: impl FnOnce() -> i32) -> io::Result<OwnedFd> {
+    match make() {
+        fd if fd < 0 => Err(io::Error::last_os_error()),
+        // SAFETY: the kernel has just given us this descriptor.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    }
+}
+
+fn page_bytes() -> usize {
+    // SAFETY: asks for a constant.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("pages have a size")
+}

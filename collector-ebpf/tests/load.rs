@@ -1,0 +1,450 @@
+//! Programs in the running kernel: loaded, attached, counted, drained, and gone afterwards.
+
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use probepilot_collector_ebpf::capability;
+use probepilot_collector_ebpf::kernel::{Hook, HookKind, Kernel};
+use probepilot_collector_ebpf::load::{LoadError, LoadOptions, LoadedProbe, Rings, measure_runs};
+use probepilot_collector_ebpf::object::{Counter, Insn, MapRef, PSEUDO_MAP_FD, Patch, ProgramObject, SourceLine};
+use probepilot_sql::{SqlError, SqlState};
+
+/// The system call our programs look at: cheap, and nobody else in a test makes it.
+const SYSCALL: i64 = libc::SYS_getppid;
+
+const PROBE_ID: u32 = 4_000_000_007;
+
+/// How long the kernel may take to free what nobody holds (it waits for all CPUs first).
+const FREED_WITHIN: Duration = Duration::from_secs(10);
+
+/// The host's kernel, or a line that says why not.
+fn host() -> Option<Kernel> {
+    if let Some(missing) = capability::missing() {
+        println!("skipped: needs {}", missing.capabilities.join(", "));
+        return None;
+    }
+    match Kernel::of_host() {
+        Ok(kernel) => Some(kernel),
+        Err(error) => {
+            println!("skipped: needs a kernel with tracefs and BTF: {error}");
+            None
+        }
+    }
+}
+
+/// The two kinds of hooks at which our one system call is seen.
+fn hooks(kernel: &Kernel) -> [Arc<Hook>; 2] {
+    [kernel.hook(&["tracepoint", "sys_enter_getppid"]).unwrap(), kernel.hook(&["tp_btf", "sys_enter"]).unwrap()]
+}
+
+/// A program by hand: for our own process's system call, a record of 24 bytes (probe, 0, pid and tid, number of the call).
+fn program(hook: &Arc<Hook>, name: &str) -> ProgramObject {
+    let own = std::process::id().cast_signed();
+    let op = |code, dst, src, off, imm| Insn { code, dst, src, off, imm };
+    let mut insns = Vec::new();
+    let mut map_uses = Vec::new();
+    let mut exits = Vec::new();
+    let mut full = Vec::new();
+    let counted = |insns: &mut Vec<Insn>, counter: Counter| {
+        insns.push(op(0x79, 1, 9, counter.offset(), 0));
+        insns.push(op(0x07, 1, 0, 0, 1));
+        insns.push(op(0x7b, 9, 1, counter.offset(), 0));
+    };
+    insns.push(op(0xbf, 6, 1, 0, 0)); // r6 = context
+    insns.push(op(0x85, 0, 0, 0, 14)); // r0 = pid and tid
+    insns.push(op(0xbf, 8, 0, 0, 0));
+    insns.push(op(0x77, 0, 0, 0, 32));
+    exits.push(insns.len());
+    insns.push(op(0x55, 0, 0, 0, own)); // not ours
+    if hook.kind == HookKind::BtfTracepoint {
+        insns.push(op(0x79, 7, 6, 8, 0)); // r7 = argument 1, the call's number
+        exits.push(insns.len());
+        insns.push(op(0x55, 7, 0, 0, SYSCALL as i32));
+    } else {
+        insns.push(op(0x61, 7, 6, 8, 0)); // r7 = the record's __syscall_nr
+    }
+    insns.push(op(0x7b, 10, 7, -16, 0));
+    insns.push(op(0x62, 10, 0, -4, 0)); // key 0
+    insns.push(op(0xbf, 2, 10, 0, 0));
+    insns.push(op(0x07, 2, 0, 0, -4));
+    map_uses.push((insns.len(), MapRef::Counters));
+    insns.extend([op(0x18, 1, PSEUDO_MAP_FD, 0, 0), op(0, 0, 0, 0, 0)]);
+    insns.push(op(0x85, 0, 0, 0, 1));
+    exits.push(insns.len());
+    insns.push(op(0x15, 0, 0, 0, 0));
+    insns.push(op(0xbf, 9, 0, 0, 0)); // r9 = counters
+    counted(&mut insns, Counter::Events);
+    insns.push(op(0x85, 0, 0, 0, 8)); // r0 = CPU
+    insns.push(op(0x63, 10, 0, -4, 0));
+    insns.push(op(0xbf, 2, 10, 0, 0));
+    insns.push(op(0x07, 2, 0, 0, -4));
+    map_uses.push((insns.len(), MapRef::Rings));
+    insns.extend([op(0x18, 1, PSEUDO_MAP_FD, 0, 0), op(0, 0, 0, 0, 0)]);
+    insns.push(op(0x85, 0, 0, 0, 1));
+    full.push(insns.len());
+    insns.push(op(0x15, 0, 0, 0, 0));
+    insns.push(op(0xbf, 1, 0, 0, 0));
+    insns.push(op(0xb7, 2, 0, 0, 24));
+    insns.push(op(0xb7, 3, 0, 0, 0));
+    insns.push(op(0x85, 0, 0, 0, 131)); // reserve
+    full.push(insns.len());
+    insns.push(op(0x15, 0, 0, 0, 0));
+    let patch = insns.len();
+    insns.push(op(0xb4, 1, 0, 0, 0)); // w1 = probe
+    insns.push(op(0x7b, 0, 1, 0, 0));
+    insns.push(op(0x7b, 0, 8, 8, 0));
+    insns.push(op(0x79, 1, 10, -16, 0));
+    insns.push(op(0x7b, 0, 1, 16, 0));
+    insns.push(op(0xbf, 1, 0, 0, 0));
+    insns.push(op(0xb7, 2, 0, 0, 0));
+    insns.push(op(0x85, 0, 0, 0, 132)); // submit
+    counted(&mut insns, Counter::Rows);
+    exits.push(insns.len());
+    insns.push(op(0x05, 0, 0, 0, 0));
+    let full_at = insns.len();
+    counted(&mut insns, Counter::RingFull);
+    let exit_at = insns.len();
+    insns.extend([op(0xb7, 0, 0, 0, 0), op(0x95, 0, 0, 0, 0)]);
+    for (from, to) in exits.into_iter().map(|from| (from, exit_at)).chain(full.into_iter().map(|from| (from, full_at)))
+    {
+        insns[from].off = i16::try_from(to - from - 1).unwrap();
+    }
+    let lines = vec![
+        SourceLine { insn: 0, text: "WHERE pid = own".into(), line: 2, column: 1 },
+        SourceLine { insn: patch, text: "SELECT pid, id".into(), line: 1, column: 8 },
+    ];
+    ProgramObject {
+        name: name.into(),
+        hook: hook.clone(),
+        insns,
+        map_uses,
+        patches: vec![(patch, Patch::ProbeId)],
+        scratch_bytes: 0,
+        lines,
+    }
+}
+
+const OPTIONS: LoadOptions = LoadOptions { probe_id: PROBE_ID, rows_per_second_max: 1_000 };
+
+fn call(times: usize) {
+    for _ in 0..times {
+        // SAFETY: the call takes nothing and cannot fail. By number, so that no library answers from memory.
+        unsafe { libc::syscall(SYSCALL) };
+    }
+}
+
+/// Numbers of kernel objects whose name starts so: (commands to walk and open programs, maps).
+fn objects_named(prefix: &str) -> Vec<(String, u32)> {
+    let mut found = Vec::new();
+    for (next, open, name_at) in [(11, 13, 64), (12, 14, 24)] {
+        let mut id = 0_u32;
+        loop {
+            let mut walk = [id, 0, 0];
+            // SAFETY: the attributes are three words and hold no addresses.
+            if unsafe { libc::syscall(libc::SYS_bpf, next, &raw mut walk, 12) } < 0 {
+                break;
+            }
+            id = walk[1];
+            let mut by_id = [id, 0, 0];
+            // SAFETY: as above.
+            let fd = unsafe { libc::syscall(libc::SYS_bpf, open, &raw mut by_id, 12) };
+            if fd < 0 {
+                continue; // gone since
+            }
+            // SAFETY: the kernel has just given us this descriptor.
+            let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+            let mut answer = [0_u8; 128];
+            let mut ask = (fd.as_raw_fd().cast_unsigned(), 128_u32, answer.as_mut_ptr() as u64);
+            // SAFETY: the kernel writes at most 128 bytes to the answer, which lives through the call.
+            unsafe { libc::syscall(libc::SYS_bpf, 15, &raw mut ask, 16) };
+            let name: Vec<u8> = answer[name_at..name_at + 16].iter().copied().take_while(|byte| *byte != 0).collect();
+            let name = String::from_utf8(name).unwrap();
+            if name.starts_with(prefix) {
+                found.push((name, id));
+            }
+        }
+    }
+    found
+}
+
+fn word(record: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(record[at..at + 8].try_into().unwrap())
+}
+
+#[test]
+fn records_of_both_kinds_of_hooks_arrive_to_the_unit() {
+    let Some(kernel) = host() else { return };
+    for hook in hooks(&kernel) {
+        let mut rings = Rings::new(1 << 20).unwrap();
+        let mut probe = LoadedProbe::load(&program(&hook, "arrive"), &rings.map(), OPTIONS).unwrap();
+        call(10);
+        assert!(!rings.wait(Duration::ZERO), "nothing comes before {hook} is attached");
+        probe.attach().unwrap();
+        call(1_000);
+        assert!(rings.wait(Duration::from_secs(5)), "the first record of an idle ring wakes us");
+        let mut seen = 0;
+        let count = rings.drain(|record| {
+            assert_eq!(record.len(), 24);
+            assert_eq!(word(record, 0), u64::from(PROBE_ID));
+            assert_eq!(word(record, 8) >> 32, u64::from(std::process::id()));
+            assert_eq!(word(record, 16), SYSCALL as u64);
+            seen += 1;
+        });
+        assert_eq!((count, seen), (1_000, 1_000), "{hook}");
+        assert!(!rings.wait(Duration::ZERO), "a drained ring is idle");
+        probe.detach();
+        call(10);
+        assert_eq!(rings.drain(|_| ()), 0);
+        let counters = probe.counters().unwrap();
+        assert_eq!((counters.events, counters.rows, counters.ring_full), (1_000, 1_000, 0), "{hook}");
+        let info = probe.info().unwrap();
+        assert!(info.xlated_bytes > 0 && info.memory_bytes > 0 && info.id > 0, "{info:?}");
+    }
+}
+
+#[test]
+fn a_full_ring_loses_rows_that_are_counted_to_the_unit() {
+    let Some(kernel) = host() else { return };
+    for hook in hooks(&kernel) {
+        // Pages of 4 KiB hold 128 records of 32 bytes each.
+        let mut rings = Rings::new(1).unwrap();
+        let mut probe = LoadedProbe::load(&program(&hook, "full"), &rings.map(), OPTIONS).unwrap();
+        probe.attach().unwrap();
+        let mut drained = 0;
+        for _ in 0..5 {
+            call(2_000);
+            drained += rings.drain(|_| ());
+        }
+        probe.detach();
+        drained += rings.drain(|_| ());
+        let counters = probe.counters().unwrap();
+        assert_eq!(counters.events, 10_000, "{hook}");
+        assert_eq!(counters.events, counters.rows + counters.ring_full, "{hook}");
+        assert_eq!(counters.rows, drained as u64, "{hook}");
+        assert!(counters.ring_full > 5_000, "{hook} lost only {}", counters.ring_full);
+    }
+}
+
+#[test]
+fn a_reader_at_work_loses_nothing_and_misses_no_wake() {
+    let Some(kernel) = host() else { return };
+    const EVENTS: usize = 200_000;
+    let [hook, _] = hooks(&kernel);
+    let mut rings = Rings::new(8 << 20).unwrap();
+    let mut probe = LoadedProbe::load(&program(&hook, "reader"), &rings.map(), OPTIONS).unwrap();
+    probe.attach().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut per_thread: HashMap<u64, usize> = HashMap::new();
+        let (mut count, started) = (0, Instant::now());
+        while count < 2 * EVENTS && started.elapsed() < Duration::from_secs(60) {
+            assert!(rings.wait(Duration::from_secs(20)), "slept through a record, {count} so far");
+            count += rings.drain(|record| *per_thread.entry(word(record, 8)).or_default() += 1);
+        }
+        per_thread
+    });
+    let writers: Vec<_> = (0..2)
+        .map(|_| {
+            std::thread::spawn(|| {
+                // Bursts with pauses, so that the ring falls idle again and again.
+                for _ in 0..EVENTS / 100 {
+                    call(100);
+                    std::thread::sleep(Duration::from_micros(50));
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    let per_thread = reader.join().unwrap();
+    assert_eq!(per_thread.values().copied().collect::<Vec<_>>(), [EVENTS, EVENTS]);
+    probe.detach();
+    let counters = probe.counters().unwrap();
+    assert_eq!((counters.rows, counters.ring_full), (2 * EVENTS as u64, 0));
+}
+
+#[test]
+fn nothing_stays_in_the_kernel() {
+    let Some(kernel) = host() else { return };
+    let [tracepoint, typed] = hooks(&kernel);
+    let name = format!("g{}", std::process::id());
+    let rings = Rings::new(1).unwrap();
+    let mut probes: Vec<LoadedProbe> = [&tracepoint, &typed, &typed]
+        .into_iter()
+        .map(|hook| LoadedProbe::load(&program(hook, &name), &rings.map(), OPTIONS).unwrap())
+        .collect();
+    // The last is only loaded, never attached.
+    for probe in &mut probes[..2] {
+        probe.attach().unwrap();
+    }
+    let ours = |prefix: &str| objects_named(prefix).len();
+    assert_eq!(ours(&format!("pp_{name}")), 3);
+    let programs: Vec<u32> = probes.iter().map(|probe| probe.info().unwrap().id).collect();
+    drop(probes);
+    drop(rings);
+    let deadline = Instant::now() + FREED_WITHIN;
+    while ours(&format!("pp_{name}")) > 0 {
+        assert!(Instant::now() < deadline, "programs {programs:?} are still there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Maps carry no probe's name, so ask through this process's descriptors: none is left.
+    let left = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .filter(|target| target.to_string_lossy().contains("bpf"))
+        .count();
+    assert_eq!(left, 0, "descriptors of maps, programs and links");
+}
+
+#[test]
+fn a_refused_program_quotes_the_verifier_and_the_sql() {
+    let Some(kernel) = host() else { return };
+    let rings = Rings::new(1).unwrap();
+    let [hook, _] = hooks(&kernel);
+    let mut object = program(&hook, "refused");
+    // Without the check of the reserved record the store below it is unsafe.
+    let reserve = object.insns.iter().position(|insn| insn.code == 0x85 && insn.imm == 131).unwrap();
+    object.insns[reserve + 1] = Insn { code: 0xb7, dst: 5, ..Insn::default() };
+    let error = LoadedProbe::load(&object, &rings.map(), OPTIONS).unwrap_err();
+    let LoadError::Verifier { program, reason, source_line, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(program, "refused");
+    assert!(reason.contains("invalid mem access"), "{reason}");
+    assert_eq!(source_line.as_ref().unwrap().text, "SELECT pid, id");
+    assert!(error.to_sql().message.contains("\"refused\""));
+}
+
+#[test]
+fn a_malformed_object_never_reaches_the_verifier() {
+    let Some(kernel) = host() else { return };
+    let rings = Rings::new(1).unwrap();
+    let [hook, _] = hooks(&kernel);
+    for at in [0, 10_000] {
+        let mut object = program(&hook, "malformed");
+        object.map_uses.push((at, MapRef::Bucket));
+        let error = LoadedProbe::load(&object, &rings.map(), OPTIONS).unwrap_err();
+        assert!(matches!(error, LoadError::Malformed { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn a_wait_is_ended_from_another_thread() {
+    if host().is_none() {
+        return;
+    }
+    let rings = Rings::new(1).unwrap();
+    let interrupter = rings.interrupter();
+    let waiting = std::thread::spawn(move || {
+        let started = Instant::now();
+        (rings.wait(Duration::from_secs(30)), started.elapsed(), rings.wait(Duration::from_millis(1)))
+    });
+    interrupter.interrupt();
+    let (records, waited, again) = waiting.join().unwrap();
+    assert!(!records && !again && waited < Duration::from_secs(20));
+}
+
+#[test]
+fn runs_are_measured_while_somebody_asks() {
+    let Some(kernel) = host() else { return };
+    let statistics = match measure_runs() {
+        Ok(statistics) => statistics,
+        Err(error) => return println!("skipped: needs CAP_SYS_ADMIN: {error}"),
+    };
+    let rings = Rings::new(1 << 20).unwrap();
+    let [hook, _] = hooks(&kernel);
+    let mut probe = LoadedProbe::load(&program(&hook, "measured"), &rings.map(), OPTIONS).unwrap();
+    probe.attach().unwrap();
+    call(500);
+    probe.detach();
+    drop(statistics);
+    let info = probe.info().unwrap();
+    // The call is this test's alone in our process, but other processes may make it too.
+    assert!(info.run_count >= 500 && info.run_time_ns > 0 && info.verified_insns > 0, "{info:?}");
+}
+
+/// What the next test runs in a process of its own: tries all that probes need, and prints what works and what is missing.
+#[test]
+fn what_works_as_this_user() {
+    let Some(root_process) = std::env::var_os("PROBEPILOT_TEST_ROOT_PROCESS") else { return };
+    // SAFETY: takes nothing.
+    assert_ne!(unsafe { libc::geteuid() }, 0, "this is to run as an ordinary user");
+    if let Some(missing) = capability::missing() {
+        println!("missing {}", missing.capabilities.join(","));
+    }
+    let told = |step: &str, error: &SqlError| {
+        assert_eq!(error.state, SqlState::INSUFFICIENT_PRIVILEGE, "{step}: {error:?}");
+        assert!(error.hint.is_some(), "{step}: {error:?}");
+    };
+    let executable = std::path::Path::new("/proc").join(root_process).join("exe");
+    if std::fs::read_link(executable).is_ok() {
+        println!("works: executable");
+    }
+    let mut rings = match Rings::new(1) {
+        Ok(rings) => rings,
+        Err(error) => return told("rings", &error.to_sql()),
+    };
+    println!("works: rings");
+    let kernel = Kernel::of_host().unwrap();
+    for name in [["tp_btf", "sys_enter"], ["tracepoint", "sys_enter_getppid"]] {
+        let loaded = kernel.hook(&name).and_then(|hook| {
+            let mut probe =
+                LoadedProbe::load(&program(&hook, "user"), &rings.map(), OPTIONS).map_err(|e| e.to_sql())?;
+            probe.attach().map_err(|e| e.to_sql())?;
+            Ok(probe)
+        });
+        match loaded {
+            Ok(_probe) => {
+                call(5);
+                assert_eq!(rings.drain(|_| ()), 5, "{name:?}");
+                println!("works: {}", name[0]);
+            }
+            Err(error) => told(name[0], &error),
+        }
+    }
+}
+
+#[test]
+fn the_capabilities_we_name_are_enough_and_each_is_needed() {
+    if host().is_none() {
+        return;
+    }
+    // SAFETY: takes nothing.
+    if unsafe { libc::geteuid() } != 0 || Command::new("setpriv").arg("--version").output().is_err() {
+        return println!("skipped: needs root and setpriv");
+    }
+    // A copy: an ordinary user may not even see the directory this test was built in.
+    let directory = tempfile::tempdir().unwrap();
+    let binary = directory.path().join("test");
+    std::fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    std::os::unix::fs::chown(directory.path(), Some(65_534), Some(65_534)).unwrap();
+    let run = |capabilities: &[&str]| {
+        let given: String = capabilities.iter().map(|capability| format!(",+{capability}")).collect();
+        let output = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .args([format!("--inh-caps=-all{given}"), format!("--ambient-caps=-all{given}")])
+            .arg(&binary)
+            .args(["--exact", "what_works_as_this_user", "--nocapture"])
+            .env("PROBEPILOT_TEST_ROOT_PROCESS", std::process::id().to_string())
+            .current_dir("/")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{capabilities:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        let says = |start| move |line: &str| line.strip_prefix(start).map(str::to_string);
+        let works: Vec<String> = text.lines().filter_map(says("works: ")).collect();
+        (text.lines().find_map(says("missing ")).unwrap_or_default(), works)
+    };
+    let check = |capabilities: &[&str], missing: &str, works: &[&str]| {
+        let (seen_missing, seen_works) = run(capabilities);
+        assert_eq!((seen_missing.as_str(), seen_works), (missing, works.iter().map(|w| (*w).to_string()).collect()));
+    };
+    let all = ["dac_read_search", "sys_ptrace", "perfmon", "bpf"];
+    check(&all, "", &["executable", "rings", "tp_btf", "tracepoint"]);
+    check(&["sys_ptrace", "perfmon", "bpf"], "cap_dac_read_search", &["executable", "rings", "tp_btf"]);
+    check(&["dac_read_search", "perfmon", "bpf"], "cap_sys_ptrace", &["rings", "tp_btf", "tracepoint"]);
+    check(&["dac_read_search", "sys_ptrace", "bpf"], "cap_perfmon", &["executable", "rings"]);
+    check(&["dac_read_search", "sys_ptrace", "perfmon"], "cap_bpf", &["executable"]);
+    check(&[], "cap_dac_read_search,cap_sys_ptrace,cap_perfmon,cap_bpf", &[]);
+}
