@@ -9,6 +9,8 @@ pub mod lake; // The DuckLake manifest of one tenant.
 pub mod control; // Accounts, probes and settings.
 pub mod probe; // Probes: definition, state, health.
 pub mod ports; // The traits that join collector, query and api.
+#[cfg(any(test, feature = "testing"))]
+pub mod testing; // For tests: both databases.
 
 pub use control::Control;
 pub use error::CatalogError;

@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use crate::table::{TableDefinition, TableId, TableName};
 
 /// A snapshot of the lake: tables, their live segments, and the log position they hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Manifest {
     /// DuckLake's `snapshot_id`.
     pub snapshot: i64,
@@ -31,7 +31,7 @@ impl Manifest {
 }
 
 /// A table and its live segments.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     /// Its id in the manifest.
     pub id: TableId,
