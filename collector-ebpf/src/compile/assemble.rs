@@ -280,7 +280,8 @@ impl Assembler {
     /// Drops what cannot be reached, resolves labels.
     ///
     /// `None` when a jump is longer than 32,767 instructions.
-    pub fn finish(self) -> Option<Assembled> {
+    pub fn finish(mut self) -> Option<Assembled> {
+        self.turn_jumps_over_jumps();
         let mut kept = self.reachable();
         // A jump to the place behind it is no jump; dropping one may make another such.
         loop {
@@ -338,6 +339,20 @@ impl Assembler {
         Some(assembled)
     }
 
+    /// `if a == b goto next; goto far; next:` becomes `if a != b goto far; next:`.
+    fn turn_jumps_over_jumps(&mut self) {
+        let mut targets: Vec<usize> = self.labels.iter().flatten().copied().collect();
+        targets.sort_unstable();
+        for index in 1..self.items.len() {
+            let Item::Jump { insn: second, to: far } = self.items[index].0 else { continue };
+            let Item::Jump { insn: first, to: next } = self.items[index - 1].0 else { continue };
+            let over = self.labels[next.0] == Some(index + 1) && targets.binary_search(&index).is_err();
+            let Some(opposite) = opposite(first.code).filter(|_| second.code == 0x05 && over) else { continue };
+            self.items[index - 1].0 = Item::Jump { insn: Insn { code: opposite, ..first }, to: far };
+            self.items[index].0 = Item::Jump { insn: second, to: next };
+        }
+    }
+
     fn target(&self, label: Label) -> usize {
         self.labels[label.0].expect("every label that is jumped to is placed")
     }
@@ -362,6 +377,24 @@ impl Assembler {
         }
         reached
     }
+}
+
+/// The conditional jump that is taken when this one is not; `None` for other jumps.
+fn opposite(code: u8) -> Option<u8> {
+    let condition = match code & 0xf0 {
+        0x10 => 0x50,
+        0x50 => 0x10,
+        0x20 => 0xb0,
+        0xb0 => 0x20,
+        0x30 => 0xa0,
+        0xa0 => 0x30,
+        0x60 => 0xd0,
+        0xd0 => 0x60,
+        0x70 => 0xc0,
+        0xc0 => 0x70,
+        _ => return None,
+    };
+    Some(code & 0x0f | condition)
 }
 
 /// For each index the first kept item at or behind it.
@@ -389,6 +422,22 @@ mod tests {
         assembler.exit();
         let assembled = assembler.finish().expect("short");
         assert_eq!(assembled.insns.len(), 2);
+    }
+
+    #[test]
+    fn a_jump_over_a_jump_is_turned_round() {
+        let mut assembler = Assembler::new();
+        let (next, far) = (assembler.label(), assembler.label());
+        assembler.load_number(R0, 1);
+        assembler.jump_if_imm(Condition::Less, R0, 5, next);
+        assembler.jump(far);
+        assembler.place(next);
+        assembler.load_number(R0, 2);
+        assembler.place(far);
+        assembler.exit();
+        let insns = assembler.finish().expect("short").insns;
+        assert_eq!(insns.len(), 4);
+        assert_eq!((insns[1].code, insns[1].off), (0x05 | Condition::GreaterEqual as u8, 1));
     }
 
     #[test]
