@@ -1,0 +1,347 @@
+//! SQL on the running kernel: the event is made to happen, and exactly its row comes out.
+
+use std::fs::File;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
+use datafusion::sql::sqlparser::ast;
+use probepilot_collector_ebpf::capability;
+use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
+use probepilot_collector_ebpf::decode::{ClockOffset, RecordDecoder};
+use probepilot_collector_ebpf::functions::ProcessFacts;
+use probepilot_collector_ebpf::functions::process::NoFacts;
+use probepilot_collector_ebpf::kernel::Kernel;
+use probepilot_collector_ebpf::load::{LoadOptions, LoadedProbe, Rings};
+use probepilot_collector_ebpf::probes::builtin;
+use probepilot_sql::statement::{ProbeQuery, Statement};
+
+const PROBE_ID: u32 = 77;
+
+/// How long an event may take to become a record: long, for busy test machines.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// The host's kernel, or a line that says why not.
+fn host() -> Option<Kernel> {
+    if let Some(missing) = capability::missing() {
+        println!("skipped: needs {}", missing.capabilities.join(", "));
+        return None;
+    }
+    match Kernel::of_host() {
+        Ok(kernel) => Some(kernel),
+        Err(error) => {
+            println!("skipped: needs a kernel with tracefs and BTF: {error}");
+            None
+        }
+    }
+}
+
+fn query(sql: &str) -> ProbeQuery {
+    match probepilot_sql::parse_one(sql).unwrap() {
+        Statement::CreateProbe(probe) => probe.query,
+        Statement::Sql(statement) => match *statement {
+            ast::Statement::Query(query) => ProbeQuery { text: sql.into(), query, comments: Vec::new() },
+            other => panic!("{other} is no query"),
+        },
+        other => panic!("{other:?} is no query"),
+    }
+}
+
+fn compiled(kernel: &Kernel, sql: &str) -> CompiledProbe {
+    let options = CompileOptions { name: "test".into(), node: "here".into(), excluded_tgid: None, stored: true };
+    let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
+    compile(&query(sql), kernel, &facts, &options).unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+/// A probe that runs, with rings of its own.
+struct Running {
+    probe: LoadedProbe,
+    rings: Rings,
+    decoder: RecordDecoder,
+}
+
+impl Running {
+    fn start(kernel: &Kernel, sql: &str, ring_bytes: usize, rows_per_second_max: u32) -> Running {
+        let compiled = compiled(kernel, sql);
+        let rings = Rings::new(ring_bytes).unwrap();
+        let options = LoadOptions { probe_id: PROBE_ID, rows_per_second_max };
+        let mut probe = LoadedProbe::load(&compiled.object, &rings.map(), options)
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        probe.attach().unwrap();
+        Running { probe, rings, decoder: compiled.decoder() }
+    }
+
+    fn drain(&mut self) {
+        let decoder = &mut self.decoder;
+        self.rings.drain(|record| {
+            assert_eq!(record[..4], PROBE_ID.to_le_bytes());
+            decoder.push(record).unwrap();
+        });
+    }
+
+    /// All rows until `enough` says so.
+    fn rows_until(&mut self, enough: impl Fn(&RecordBatch) -> bool) -> RecordBatch {
+        let deadline = Instant::now() + WAIT_MAX;
+        let mut rows = self.decoder.finish(&ClockOffset::now()).unwrap();
+        loop {
+            self.drain();
+            let more = self.decoder.finish(&ClockOffset::now()).unwrap();
+            rows = concat_batches(&rows.schema(), [&rows, &more]).unwrap();
+            if enough(&rows) {
+                return rows;
+            }
+            assert!(Instant::now() < deadline, "no such row: {rows:?}");
+            self.rings.wait(Duration::from_millis(20));
+        }
+    }
+}
+
+fn column<'a>(rows: &'a RecordBatch, name: &str) -> &'a ArrayRef {
+    rows.column_by_name(name).unwrap_or_else(|| panic!("{name} is no column"))
+}
+
+fn texts(rows: &RecordBatch, name: &str) -> Vec<Option<String>> {
+    column(rows, name).as_string_view().iter().map(|text| text.map(str::to_owned)).collect()
+}
+
+fn integers(rows: &RecordBatch, name: &str) -> Vec<Option<i32>> {
+    column(rows, name).as_primitive::<Int32Type>().iter().collect()
+}
+
+fn bigints(rows: &RecordBatch, name: &str) -> Vec<Option<i64>> {
+    column(rows, name).as_primitive::<Int64Type>().iter().collect()
+}
+
+fn own_pid() -> i32 {
+    std::process::id().cast_signed()
+}
+
+/// Rows in which the column has this number.
+fn with_pid(rows: &RecordBatch, name: &str, pid: i32) -> Vec<usize> {
+    integers(rows, name).iter().enumerate().filter(|(_, value)| **value == Some(pid)).map(|(row, _)| row).collect()
+}
+
+fn unix_ns() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_nanos()).unwrap()
+}
+
+/// A directory of its own, and files in it that exist.
+fn files(count: usize) -> (tempfile::TempDir, Vec<PathBuf>) {
+    let directory = tempfile::tempdir().unwrap();
+    let files: Vec<PathBuf> = (0..count).map(|index| directory.path().join(format!("file-{index}"))).collect();
+    for file in &files {
+        File::create(file).unwrap();
+    }
+    (directory, files)
+}
+
+fn opens_below(directory: &Path) -> String {
+    format!(
+        "SELECT time, pid, tid, comm, user_string(filename) AS path, flags & 3 = 0 AS read_only, nsecs \
+         FROM tracepoint.sys_enter_openat WHERE user_string(filename) LIKE '{}/%' AND pid = {}",
+        directory.display(),
+        own_pid()
+    )
+}
+
+#[test]
+fn each_open_is_one_row_with_its_path() {
+    let Some(kernel) = host() else { return };
+    let (directory, files) = files(50);
+    let mut running = Running::start(&kernel, &opens_below(directory.path()), 1 << 20, 0);
+    let before = unix_ns();
+    for file in &files {
+        File::open(file).unwrap();
+    }
+    let after = unix_ns();
+    let rows = running.rows_until(|rows| rows.num_rows() >= files.len());
+    let expected: Vec<_> = files.iter().map(|file| Some(file.display().to_string())).collect();
+    let mut paths = texts(&rows, "path");
+    // The thread may have changed its CPU, and rings are read one after the other.
+    paths.sort_by_key(|path| files.iter().position(|file| Some(file.display().to_string()) == *path));
+    assert_eq!(paths, expected);
+    for time in column(&rows, "time").as_primitive::<TimestampNanosecondType>().iter().flatten() {
+        // The two clocks are read one after the other; they differ by less than this.
+        assert!((before - 2_000_000..=after + 2_000_000).contains(&time), "{before} {time} {after}");
+    }
+    assert!(column(&rows, "read_only").as_boolean().iter().all(|value| value == Some(true)));
+    assert!(column(&rows, "upid").null_count() == 0);
+    let counters = running.probe.counters().unwrap();
+    assert_eq!((counters.events, counters.rows), (files.len() as u64, files.len() as u64));
+}
+
+#[test]
+fn a_full_ring_loses_counted_rows() {
+    let Some(kernel) = host() else { return };
+    let (directory, files) = files(1);
+    // A ring of a page has room for some twenty of these.
+    let mut running = Running::start(&kernel, &opens_below(directory.path()), 4096, 0);
+    for _ in 0..500 {
+        File::open(&files[0]).unwrap();
+    }
+    running.probe.detach();
+    let counters = running.probe.counters().unwrap();
+    assert_eq!(counters.events, 500);
+    assert!(counters.ring_full > 0, "{counters:?}");
+    assert_eq!(counters.events, counters.rows + counters.ring_full);
+    running.drain();
+    assert_eq!(running.decoder.rows() as u64, counters.rows);
+}
+
+#[test]
+fn rows_above_the_limit_are_shed_and_counted() {
+    let Some(kernel) = host() else { return };
+    let (directory, files) = files(1);
+    let mut running = Running::start(&kernel, &opens_below(directory.path()), 1 << 20, 10);
+    let start = Instant::now();
+    for _ in 0..300 {
+        File::open(&files[0]).unwrap();
+    }
+    // The windows that the loop can have touched.
+    let windows = start.elapsed().as_secs() + 2;
+    running.probe.detach();
+    let counters = running.probe.counters().unwrap();
+    assert_eq!(counters.events, 300);
+    assert_eq!(counters.events, counters.rows + counters.rate_limited);
+    assert!((10..=10 * windows).contains(&counters.rows), "{counters:?}");
+}
+
+#[test]
+fn a_failing_expression_is_null_and_counted() {
+    let Some(kernel) = host() else { return };
+    let (directory, files) = files(1);
+    let sql = format!(
+        "SELECT 100 / (pid - {}) AS quotient FROM tracepoint.sys_enter_openat \
+         WHERE user_string(filename) LIKE '{}/%'",
+        own_pid(),
+        directory.path().display()
+    );
+    let mut running = Running::start(&kernel, &sql, 1 << 20, 0);
+    File::open(&files[0]).unwrap();
+    let rows = running.rows_until(|rows| rows.num_rows() == 1);
+    assert_eq!(column(&rows, "quotient").null_count(), 1);
+    assert_eq!(running.probe.counters().unwrap().expression_error, 1);
+}
+
+#[test]
+fn every_built_in_probe_loads_and_attaches() {
+    let Some(kernel) = host() else { return };
+    for probe in builtin() {
+        let mut running = Running::start(&kernel, probe.sql, 1 << 20, 5_000);
+        running.probe.detach();
+        running.drain();
+        running.decoder.finish(&ClockOffset::now()).unwrap();
+    }
+}
+
+fn built_in(kernel: &Kernel, name: &str) -> Running {
+    let probe = builtin().iter().find(|probe| probe.name == name).unwrap();
+    Running::start(kernel, probe.sql, 8 << 20, 0)
+}
+
+#[test]
+fn a_process_is_seen_to_start_and_to_end() {
+    let Some(kernel) = host() else { return };
+    let (mut starts, mut ends) = (built_in(&kernel, "process_exec"), built_in(&kernel, "process_exit"));
+    let mut forks = built_in(&kernel, "process_fork");
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 7"])
+        .spawn()
+        .unwrap();
+    let pid = child.id().cast_signed();
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+
+    let rows = starts.rows_until(|rows| !with_pid(rows, "pid", pid).is_empty());
+    let [row] = with_pid(&rows, "pid", pid)[..] else { panic!("one start: {rows:?}") };
+    assert_eq!(texts(&rows, "filename")[row].as_deref(), Some("/bin/sh"));
+    assert_eq!(texts(&rows, "comm")[row].as_deref(), Some("sh"));
+    assert_eq!(integers(&rows, "ppid")[row], Some(own_pid()));
+    let started_as = bigints(&rows, "upid")[row];
+
+    let rows = ends.rows_until(|rows| !with_pid(rows, "pid", pid).is_empty());
+    let [row] = with_pid(&rows, "pid", pid)[..] else { panic!("one end: {rows:?}") };
+    assert_eq!(bigints(&rows, "exit_code")[row], Some(7));
+    assert_eq!(texts(&rows, "exit_signal")[row], None);
+    assert_eq!(bigints(&rows, "upid")[row], started_as);
+    for name in ["lifetime_ns", "max_rss_bytes", "user_ns"] {
+        let value = bigints(&rows, name)[row].unwrap();
+        assert!(value > 0, "{name} is {value}");
+    }
+
+    let rows = forks.rows_until(|rows| !with_pid(rows, "child_pid", pid).is_empty());
+    let [row] = with_pid(&rows, "child_pid", pid)[..] else { panic!("one fork: {rows:?}") };
+    assert_eq!(integers(&rows, "pid")[row], Some(own_pid()));
+}
+
+#[test]
+fn a_signal_is_seen_with_sender_and_target() {
+    let Some(kernel) = host() else { return };
+    let (mut signals, mut ends) = (built_in(&kernel, "signal"), built_in(&kernel, "process_exit"));
+    let mut child = Command::new("/bin/sleep").arg("60").spawn().unwrap();
+    let pid = child.id().cast_signed();
+    // SAFETY: the child is ours and not waited for yet, so its pid is its own.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+    child.wait().unwrap();
+
+    let rows = signals.rows_until(|rows| !with_pid(rows, "target_pid", pid).is_empty());
+    let [row] = with_pid(&rows, "target_pid", pid)[..] else { panic!("one signal: {rows:?}") };
+    assert_eq!(texts(&rows, "signal")[row].as_deref(), Some("SIGTERM"));
+    assert_eq!(texts(&rows, "result")[row].as_deref(), Some("delivered"));
+    assert_eq!(integers(&rows, "pid")[row], Some(own_pid()));
+    assert!(column(&rows, "to_process").as_boolean().value(row));
+
+    let rows = ends.rows_until(|rows| !with_pid(rows, "pid", pid).is_empty());
+    let row = with_pid(&rows, "pid", pid)[0];
+    assert_eq!(texts(&rows, "exit_signal")[row].as_deref(), Some("SIGTERM"));
+}
+
+#[test]
+fn a_connection_is_seen_from_both_ends() {
+    let Some(kernel) = host() else { return };
+    let mut states = built_in(&kernel, "tcp_state");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = i32::from(listener.local_addr().unwrap().port());
+    let client = TcpStream::connect(("127.0.0.1", port as u16)).unwrap();
+    let accepted = listener.accept().unwrap();
+    drop(client);
+    drop(accepted);
+    let established = |rows: &RecordBatch| -> Vec<usize> {
+        let (local, remote) = (integers(rows, "local_port"), integers(rows, "remote_port"));
+        let new = texts(rows, "new_state");
+        (0..rows.num_rows())
+            .filter(|&row| local[row] == Some(port) || remote[row] == Some(port))
+            .filter(|&row| new[row].as_deref() == Some("ESTABLISHED"))
+            .collect()
+    };
+    let rows = states.rows_until(|rows| established(rows).len() >= 2);
+    let mut seen: Vec<_> = established(&rows)
+        .into_iter()
+        .map(|row| (texts(&rows, "direction")[row].clone(), texts(&rows, "local_address")[row].clone()))
+        .collect();
+    seen.sort();
+    let here = Some("127.0.0.1".to_owned());
+    assert_eq!(seen, [(Some("in".to_owned()), here.clone()), (Some("out".to_owned()), here)]);
+    assert_eq!(column(&rows, "pid").null_count(), rows.num_rows());
+}
+
+#[test]
+fn a_failing_call_is_seen_with_its_error() {
+    let Some(kernel) = host() else { return };
+    let mut errors = built_in(&kernel, "syscall_errors");
+    assert!(File::open("/no/such/file").is_err());
+    let wanted = |rows: &RecordBatch| {
+        let (calls, names, pids) = (texts(rows, "syscall"), texts(rows, "error"), integers(rows, "pid"));
+        (0..rows.num_rows()).any(|row| {
+            calls[row].as_deref() == Some("openat")
+                && names[row].as_deref() == Some("ENOENT")
+                && pids[row] == Some(own_pid())
+        })
+    };
+    errors.rows_until(wanted);
+}
