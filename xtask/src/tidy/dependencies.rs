@@ -29,9 +29,7 @@ const MAY_USE: [(&str, &[&str]); 7] = [
 ];
 
 /// Crates that one of ours hides from the others.
-const NAMED_ONLY_BY: [(&str, &str); 7] = [
-    ("aya", "probepilot-collector-ebpf"),
-    ("aya-obj", "probepilot-collector-ebpf"),
+const NAMED_ONLY_BY: [(&str, &str); 5] = [
     ("sqlx", "probepilot-catalog"),
     ("pgwire", "probepilot-api"),
     ("axum", "probepilot-api"),
