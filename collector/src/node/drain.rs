@@ -1,0 +1,185 @@
+//! The thread that empties rings: sleeps until there are records, lets them gather, makes batches of all of them at once.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use probepilot_collector_ebpf::decode::ClockOffset;
+use probepilot_collector_ebpf::load::{Interrupter, Rings};
+use tokio::sync::oneshot;
+
+use crate::node::clock::monotonic_now_ns;
+use crate::node::outbox::{Item, Outbox};
+use crate::node::record::RecordHeader;
+use crate::node::slot::Slot;
+
+/// How long records of stored probes gather after the ring woke us: at most 500 wakes a second.
+pub const STORED_GATHER: Duration = Duration::from_millis(2);
+
+/// How long records of a live query gather.
+pub const LIVE_GATHER: Duration = Duration::from_micros(200);
+
+/// From the answer to a hand-over to its moment.
+pub const HAND_OVER_DELAY: Duration = Duration::from_millis(1);
+
+/// How long an idle drain sleeps at most. Records and commands wake it, so this only bounds what a lost wake would cost.
+const IDLE_WAIT: Duration = Duration::from_secs(60);
+
+/// What a drain is told to do, in order, between two passes over the rings.
+enum Command {
+    /// Takes the records of a program from now on.
+    Add(Box<Slot>),
+    /// From one moment on the records of `to` count, and those of `from` do not.
+    HandOver { from: u32, to: u32, done: oneshot::Sender<()> },
+    /// Empties the rings, makes the last batch of a program and forgets it. Records that come later count as nobody's.
+    Remove { number: u32, done: oneshot::Sender<()> },
+    /// Empties the rings and ends.
+    Stop,
+}
+
+/// A running drain. Dropping it stops the thread and waits for its end.
+pub struct Drain {
+    commands: mpsc::Sender<Command>,
+    interrupter: Interrupter,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drain {
+    /// Starts a thread that empties `rings` and sends tables' rows to `outbox`; without one only feeds and live queries
+    /// may be added.
+    pub fn start(rings: Rings, gather: Duration, outbox: Option<Outbox>) -> io::Result<Drain> {
+        let interrupter = rings.interrupter();
+        // Unbounded, as only we send: at most one for each start or stop of a probe that is under way.
+        let (commands, receiver) = mpsc::channel();
+        let worker =
+            Worker { rings, gather, outbox, receiver, slots: HashMap::new(), unclaimed: 0, clock: ClockOffset::now() };
+        let thread = thread::Builder::new().name("drain".into()).spawn(move || worker.run())?;
+        Ok(Drain { commands, interrupter, thread: Some(thread) })
+    }
+
+    /// Takes the records of a program from now on: before it is attached.
+    pub fn add(&self, slot: Slot) {
+        self.tell(Command::Add(Box::new(slot)));
+    }
+
+    /// Lets the program `to`, whose slot is waiting, take over from `from`: no record is lost or doubled while both are
+    /// attached. They must stay so until the answer has come and [`HAND_OVER_DELAY`] is over.
+    pub fn hand_over(&self, from: u32, to: u32) -> oneshot::Receiver<()> {
+        let (done, wait) = oneshot::channel();
+        self.tell(Command::HandOver { from, to, done });
+        wait
+    }
+
+    /// Forgets a program, after it was detached. The answer comes when its last rows are on their way.
+    pub fn remove(&self, number: u32) -> oneshot::Receiver<()> {
+        let (done, wait) = oneshot::channel();
+        self.tell(Command::Remove { number, done });
+        wait
+    }
+
+    fn tell(&self, command: Command) {
+        // Only a thread that has stopped does not listen, and then there are no rings to speak of.
+        let _ = self.commands.send(command);
+        self.interrupter.interrupt();
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.tell(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    rings: Rings,
+    gather: Duration,
+    outbox: Option<Outbox>,
+    receiver: mpsc::Receiver<Command>,
+    /// By the number in the records' headers.
+    slots: HashMap<u32, Slot>,
+    /// Records of programs that are gone.
+    unclaimed: u64,
+    clock: ClockOffset,
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            if self.rings.wait(IDLE_WAIT) {
+                thread::sleep(self.gather);
+            }
+            let mut removed = Vec::new();
+            let mut stop = false;
+            while let Ok(command) = self.receiver.try_recv() {
+                match command {
+                    Command::Add(slot) => {
+                        self.slots.insert(slot.number, *slot);
+                    }
+                    Command::HandOver { from, to, done } => {
+                        self.hand_over(from, to);
+                        let _ = done.send(());
+                    }
+                    Command::Remove { number, done } => removed.push((number, done)),
+                    Command::Stop => stop = true,
+                }
+            }
+            self.drain();
+            self.flush();
+            for (number, done) in removed {
+                self.slots.remove(&number);
+                let _ = done.send(());
+            }
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn hand_over(&mut self, from: u32, to: u32) {
+        // Every record drained so far is older than this moment, and no record after it was looked at. It lies a little
+        // ahead, so that the two records of the event it may fall into are drained together.
+        let moment_ns = monotonic_now_ns() + HAND_OVER_DELAY.as_nanos() as u64;
+        if let Some(slot) = self.slots.get_mut(&from) {
+            slot.end(moment_ns);
+        }
+        if let Some(slot) = self.slots.get_mut(&to) {
+            slot.begin(moment_ns, from);
+        }
+    }
+
+    fn drain(&mut self) {
+        let Worker { rings, slots, unclaimed, clock, .. } = self;
+        let mut before = None;
+        rings.drain(|record| {
+            let header = RecordHeader::read(record);
+            match header.and_then(|header| Some((slots.get_mut(&header.program)?, header))) {
+                Some((slot, header)) => slot.push(&header, before, record, clock),
+                None => *unclaimed += 1,
+            }
+            before = header;
+        });
+        if self.unclaimed > 0 {
+            tracing::debug!(records = self.unclaimed, "records of programs that are gone");
+            self.unclaimed = 0;
+        }
+    }
+
+    /// Makes batches of what was drained: feeds first, because the tables' rows are made from what they told.
+    fn flush(&mut self) {
+        self.clock = ClockOffset::now();
+        for slot in self.slots.values_mut().filter(|slot| slot.is_feed()) {
+            slot.finish(&self.clock);
+        }
+        let stored: Vec<Item> = self.slots.values_mut().flat_map(|slot| slot.finish(&self.clock)).collect();
+        if let Some(outbox) = &self.outbox
+            && !stored.is_empty()
+        {
+            outbox.send(stored);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Programs in the kernel, with the rings they write and the thread that empties them.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use probepilot_collector_ebpf::compile::CompiledProbe;
+use probepilot_collector_ebpf::load::{Counters, LoadError, LoadOptions, LoadedProbe, ProgramInfo, RingMap, Rings};
+
+use crate::node::drain::{Drain, HAND_OVER_DELAY};
+use crate::node::loss::{Cause, Losses, Tally};
+use crate::node::outbox::Outbox;
+use crate::node::slot::{Slot, Target};
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The kernel refused to make the rings.
+    #[error("could not make the rings")]
+    Rings(#[source] LoadError),
+    /// No thread, or nothing to wait with.
+    #[error("could not start the drain")]
+    Drain(#[source] io::Error),
+}
+
+/// Rings, their drain, and the numbers of the programs that write them.
+pub struct Engine {
+    rings: RingMap,
+    drain: Drain,
+    /// The next program's number. They do not come again, so a late record is nobody's.
+    next_number: AtomicU32,
+}
+
+impl Engine {
+    /// Makes rings of together `ring_bytes` and starts to empty them.
+    pub fn start(ring_bytes: usize, gather: Duration, outbox: Option<Outbox>) -> Result<Engine, EngineError> {
+        let reader = Rings::new(ring_bytes).map_err(EngineError::Rings)?;
+        let rings = reader.map();
+        let drain = Drain::start(reader, gather, outbox).map_err(EngineError::Drain)?;
+        Ok(Engine { rings, drain, next_number: AtomicU32::new(1) })
+    }
+
+    /// Loads and verifies a program without attaching it. Blocks.
+    pub fn load(&self, compiled: &CompiledProbe, rows_per_second_max: u32) -> Result<LoadedProbe, LoadError> {
+        self.load_as(self.number(), compiled, rows_per_second_max)
+    }
+
+    fn number(&self) -> u32 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn load_as(&self, number: u32, compiled: &CompiledProbe, rows_max: u32) -> Result<LoadedProbe, LoadError> {
+        let options = LoadOptions { probe_id: number, rows_per_second_max: rows_max };
+        LoadedProbe::load(&compiled.object, &self.rings, options)
+    }
+}
+
+/// How a program is run.
+pub struct RunOptions {
+    /// Rows it lets through in a second.
+    pub rows_per_second_max: u32,
+    /// Where its rows go.
+    pub target: Target,
+    /// Where they are counted.
+    pub tally: Arc<Tally>,
+    /// Its records count only after [`Running::take_over`].
+    pub waiting: bool,
+}
+
+/// A program that is attached. Dropping it detaches and frees everything: up to 120 ms.
+pub struct Running {
+    engine: Arc<Engine>,
+    number: u32,
+    /// There until it is detached.
+    loaded: Option<LoadedProbe>,
+    tally: Arc<Tally>,
+    /// How long attaching took.
+    pub attach_time: Duration,
+}
+
+impl Running {
+    /// Loads, verifies and attaches. Blocks for the kernel: up to 20 ms. An error leaves nothing behind.
+    pub fn start(engine: &Arc<Engine>, compiled: &CompiledProbe, options: RunOptions) -> Result<Running, LoadError> {
+        let RunOptions { rows_per_second_max, target, tally, waiting } = options;
+        let began = Instant::now();
+        let number = engine.number();
+        let loaded = engine.load_as(number, compiled, rows_per_second_max)?;
+        let slot = Slot::new(number, compiled.decoder(), target, tally.clone());
+        engine.drain.add(if waiting { slot.waiting() } else { slot });
+        let attach_time = Duration::ZERO;
+        let mut running = Running { engine: engine.clone(), number, loaded: Some(loaded), tally, attach_time };
+        // From here on dropping `running` takes back what was done.
+        running.loaded_mut().attach()?;
+        running.attach_time = began.elapsed();
+        Ok(running)
+    }
+
+    fn loaded_mut(&mut self) -> &mut LoadedProbe {
+        self.loaded.as_mut().expect("only stop and drop take it, and they own the program")
+    }
+
+    fn loaded(&self) -> &LoadedProbe {
+        self.loaded.as_ref().expect("only stop and drop take it, and they own the program")
+    }
+
+    /// From one moment on our records count and those of `other` do not. Blocks until that moment is over: `other` may
+    /// be stopped then.
+    pub fn take_over(&self, other: &Running) {
+        // A drain that has stopped answers by dropping its end.
+        let _ = self.engine.drain.hand_over(other.number, self.number).blocking_recv();
+        std::thread::sleep(HAND_OVER_DELAY);
+    }
+
+    /// What the program and the part after the kernel counted.
+    pub fn counts(&self) -> Counts {
+        let kernel = self.loaded().counters().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the counters of a program could not be read; they are shown as 0");
+            Counters::default()
+        });
+        Counts::new(&kernel, &self.tally)
+    }
+
+    /// What the kernel says about the program; `None` when it does not answer.
+    pub fn info(&self) -> Option<ProgramInfo> {
+        self.loaded().info().ok()
+    }
+
+    /// Detaches, lets the drain take what the rings still hold, and frees everything. The rows are on their way then.
+    /// Blocks: up to 120 ms.
+    pub fn stop(mut self) -> Counts {
+        self.loaded_mut().detach();
+        // A drain that has stopped answers by dropping its end.
+        let _ = self.engine.drain.remove(self.number).blocking_recv();
+        let counts = self.counts();
+        self.loaded = None;
+        counts
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut loaded) = self.loaded.take() {
+            loaded.detach();
+            let _forgotten_later = self.engine.drain.remove(self.number);
+        }
+    }
+}
+
+/// A program's counters, before and after the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events the filter let through, without those that the other version delivered.
+    pub events: u64,
+    /// Rows the log or the client has taken.
+    pub rows: u64,
+    /// Events that the part of the filter after the kernel did not let through.
+    pub filtered: u64,
+    /// Lost, by cause. events = rows + filtered + lost rows, once the rings are empty.
+    pub losses: Losses,
+    /// From event to log for the oldest row of the last batch, nanoseconds.
+    pub lag_ns: u64,
+}
+
+impl Counts {
+    fn new(kernel: &Counters, tally: &Tally) -> Counts {
+        let mut losses = tally.losses();
+        losses.add(Cause::RingFull, kernel.ring_full);
+        losses.add(Cause::RateLimited, kernel.rate_limited);
+        losses.add(Cause::Nested, kernel.nested);
+        losses.add(Cause::Unreadable, kernel.unreadable);
+        losses.add(Cause::Truncated, kernel.truncated);
+        losses.add(Cause::ExpressionError, kernel.expression_error);
+        Counts {
+            events: kernel.events.saturating_sub(tally.handed_over()),
+            rows: tally.rows(),
+            filtered: tally.filtered(),
+            losses,
+            lag_ns: tally.lag_ns(),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! How each probe is: counters each second, cost one second in thirty, rows of the health tables.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use probepilot_catalog::batch::Batch;
+use probepilot_catalog::probe::{ProbeHealth, ProbeId, ProbeState};
+use probepilot_catalog::table::TableId;
+use probepilot_collector_ebpf::load::{ProgramInfo, measure_runs};
+
+use crate::node::clock::unix_now_ns;
+use crate::node::health_tables::{HealthRow, LossRow, health_batch, loss_batch};
+use crate::node::lifecycle::Probes;
+use crate::node::loss::{Losses, Tally};
+use crate::node::outbox::{Item, Outbox};
+
+/// How often counters are read.
+const TICK: Duration = Duration::from_secs(1);
+
+/// One second in so many, the kernel measures the programs: measuring costs some 50 ns a run.
+const MEASURE_TICKS: u64 = 30;
+
+/// So often, a probe's health is written when it changed.
+const WRITE_TICKS: u64 = 10;
+
+/// So often, the table of processes is brought in line with `/proc`.
+const REFRESH_TICKS: u64 = 30;
+
+/// Where health goes: the tables exist before the node starts.
+#[derive(Clone, Copy, Debug)]
+pub struct HealthTables {
+    /// `system.probe_health`
+    pub health: TableId,
+    /// `system.probe_loss`
+    pub loss: TableId,
+}
+
+/// What a probe's counters were at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Instant,
+    version: u32,
+    events: u64,
+    rows: u64,
+}
+
+/// Rates and costs between two samples of one probe.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates {
+    /// Events in a second.
+    pub events_per_second: f64,
+    /// Rows in a second.
+    pub rows_per_second: f64,
+    /// Mean time of a run of the program.
+    pub ns_per_event: Option<f64>,
+    /// Share of one core, percent.
+    pub cpu_percent: Option<f64>,
+}
+
+impl Rates {
+    /// Takes the rates of the time between two samples.
+    fn count(&mut self, before: &Sample, after: &Sample) {
+        let seconds = (after.at - before.at).as_secs_f64().max(f64::MIN_POSITIVE);
+        self.events_per_second = after.events.saturating_sub(before.events) as f64 / seconds;
+        self.rows_per_second = after.rows.saturating_sub(before.rows) as f64 / seconds;
+    }
+
+    /// Takes what the kernel measured in `seconds`. Without a run the mean stays what it was.
+    pub fn measure(&mut self, before: &ProgramInfo, after: &ProgramInfo, seconds: f64) {
+        let runs = after.run_count.saturating_sub(before.run_count);
+        let run_ns = after.run_time_ns.saturating_sub(before.run_time_ns) as f64;
+        if runs > 0 {
+            self.ns_per_event = Some(run_ns / runs as f64);
+        }
+        self.cpu_percent = Some(run_ns / (seconds * 1e9) * 100.0);
+    }
+}
+
+/// Writes rows of the health tables, each change once.
+pub struct HealthWriter {
+    outbox: Outbox,
+    tables: HealthTables,
+    node: Arc<str>,
+    epoch: u64,
+    /// Rows lost on the way are not worth a row: their counters come again.
+    tally: Arc<Tally>,
+    written_health: HashMap<ProbeId, (ProbeState, u64, u64, u64)>,
+    written_losses: HashMap<ProbeId, Losses>,
+}
+
+impl HealthWriter {
+    /// A writer that has written nothing in this epoch.
+    pub fn new(outbox: Outbox, tables: HealthTables, node: Arc<str>, epoch: u64) -> HealthWriter {
+        let (written_health, written_losses) = (HashMap::new(), HashMap::new());
+        HealthWriter { outbox, tables, node, epoch, tally: Arc::default(), written_health, written_losses }
+    }
+
+    /// Writes the health of the probes that changed since they were last written.
+    pub fn write_health(&mut self, rows: Vec<HealthRow>) {
+        let changed: Vec<HealthRow> = rows
+            .into_iter()
+            .filter(|HealthRow { report, .. }| {
+                let ProbeHealth { events, rows, rows_lost, .. } = report.health;
+                let state = (report.state, events, rows, rows_lost);
+                self.written_health.insert(report.id, state) != Some(state)
+            })
+            .collect();
+        if !changed.is_empty() {
+            self.send(self.tables.health, health_batch(unix_now_ns(), &changed));
+        }
+    }
+
+    /// Writes the counters of a probe that rose since they were last written.
+    pub fn write_losses(&mut self, id: ProbeId, probe: &str, since_unix_ns: i64, losses: &Losses) {
+        let written = self.written_losses.insert(id, *losses).unwrap_or_default();
+        let risen = losses.occurred().filter(|(cause, count)| written.get(*cause) != *count);
+        let rows: Vec<LossRow> = risen
+            .map(|(cause, count)| LossRow {
+                probe: probe.to_owned(),
+                probe_id: id.0,
+                cause,
+                count: Some(count),
+                since_unix_ns: Some(since_unix_ns),
+            })
+            .collect();
+        self.write_loss_rows(&rows);
+    }
+
+    /// Writes rows as they are.
+    pub fn write_loss_rows(&self, rows: &[LossRow]) {
+        if !rows.is_empty() {
+            self.send(self.tables.loss, loss_batch(unix_now_ns(), &self.node, self.epoch, rows));
+        }
+    }
+
+    fn send(&self, table: TableId, rows: Result<RecordBatch, ArrowError>) {
+        match rows {
+            Ok(rows) => {
+                let batch = Batch { table, rows };
+                self.outbox.send(vec![Item { batch, tally: self.tally.clone(), oldest_ns: None }]);
+            }
+            Err(error) => tracing::error!(%error, "could not make rows of probe health"),
+        }
+    }
+}
+
+/// Reads counters each second until the probes are gone.
+pub async fn watch(probes: Weak<Probes>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut samples = HashMap::new();
+    for tick in 1_u64.. {
+        ticks.tick().await;
+        let Some(probes) = probes.upgrade() else {
+            return;
+        };
+        // Counters are read by system calls, and the measured second is slept through.
+        let watched = tokio::task::spawn_blocking(move || {
+            look(&probes, &mut samples, tick);
+            samples
+        });
+        samples = match watched.await {
+            Ok(samples) => samples,
+            Err(_) => return,
+        };
+    }
+}
+
+fn look(probes: &Probes, samples: &mut HashMap<ProbeId, Sample>, tick: u64) {
+    if tick.is_multiple_of(REFRESH_TICKS) {
+        probes.processes().refresh();
+    }
+    let mut seen = HashMap::new();
+    for (id, version, counts) in probes.counts() {
+        let sample = Sample { at: Instant::now(), version, events: counts.events, rows: counts.rows };
+        if let Some(before) = samples.get(&id).filter(|before| before.version == version) {
+            probes.rate(id, |rates| rates.count(before, &sample));
+        }
+        seen.insert(id, sample);
+    }
+    *samples = seen;
+    probes.write_losses();
+    if tick.is_multiple_of(WRITE_TICKS) {
+        probes.write_health();
+    }
+    if tick % MEASURE_TICKS == 1 {
+        measure(probes);
+    }
+}
+
+/// Lets the kernel measure every program for one second.
+fn measure(probes: &Probes) {
+    let Ok(_measuring) = measure_runs() else {
+        return; // Kernels before 5.8 and lockdown refuse it: costs stay unknown.
+    };
+    let before: HashMap<ProbeId, ProgramInfo> = probes.infos().collect();
+    let began = Instant::now();
+    std::thread::sleep(TICK);
+    let seconds = began.elapsed().as_secs_f64();
+    for (id, after) in probes.infos() {
+        if let Some(before) = before.get(&id) {
+            probes.rate(id, |rates| rates.measure(before, &after, seconds));
+        }
+    }
+}

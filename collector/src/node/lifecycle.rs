@@ -1,0 +1,368 @@
+//! The probes of this node: started, replaced, stopped, counted. Everything here may block for the kernel.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use probepilot_catalog::probe::{ProbeHealth, ProbeId, ProbeReport, ProbeSpec, ProbeStarted, ProbeState};
+use probepilot_collector_ebpf::capability::Missing;
+use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
+use probepilot_collector_ebpf::functions::ProcessFacts;
+use probepilot_collector_ebpf::kernel::Kernel;
+use probepilot_collector_ebpf::load::ProgramInfo;
+use probepilot_sql::parse::parse_one;
+use probepilot_sql::statement::{ProbeQuery, Statement};
+use probepilot_sql::{SqlError, SqlState};
+
+use crate::node::clock::unix_now_ns;
+use crate::node::conform::Conform;
+use crate::node::engine::{Counts, Engine, RunOptions, Running};
+use crate::node::health::{HealthWriter, Rates};
+use crate::node::health_tables::HealthRow;
+use crate::node::loss::{Losses, Tally};
+use crate::node::processes::Processes;
+use crate::node::slot::Target;
+
+/// Probes of a node; one more is refused with 53400.
+pub const PROBES_MAX: usize = 256;
+
+/// Why nothing can be attached here.
+#[derive(Clone, Debug)]
+pub enum Unavailable {
+    /// The operator wants no probes.
+    Disabled,
+    /// We may not load programs.
+    Rights(Missing),
+    /// The kernel did not let us begin.
+    Kernel(String),
+}
+
+impl Unavailable {
+    /// What a user is told who wants to attach something.
+    pub fn to_sql(&self) -> SqlError {
+        match self {
+            Unavailable::Disabled => SqlError::new(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "cannot attach anything: probes are switched off on this node",
+            )
+            .hint("Start the server without --no-probes."),
+            Unavailable::Rights(missing) => {
+                SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, "cannot attach anything: rights are missing")
+                    .detail(missing.sentence())
+                    .hint(missing.advice())
+            }
+            Unavailable::Kernel(reason) => {
+                SqlError::new(SqlState::INSUFFICIENT_RESOURCES, format!("cannot attach anything: {reason}"))
+            }
+        }
+    }
+}
+
+/// A probe that was asked for.
+struct Entry {
+    name: String,
+    version: u32,
+    state: ProbeState,
+    reason: Option<String>,
+    running: Option<Running>,
+    /// What was lost by versions that are gone, in this epoch.
+    lost_before: Losses,
+    since_unix_ns: i64,
+    rates: Rates,
+}
+
+impl Entry {
+    fn new(spec: &ProbeSpec) -> Entry {
+        Entry {
+            name: spec.name.clone(),
+            version: spec.version,
+            state: ProbeState::Pending,
+            reason: None,
+            running: None,
+            lost_before: Losses::default(),
+            since_unix_ns: unix_now_ns(),
+            rates: Rates::default(),
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        self.running.as_ref().map(Running::counts).unwrap_or_default()
+    }
+
+    fn report(&self, id: ProbeId, node: &str) -> (ProbeReport, u64) {
+        let Counts { events, rows, losses, lag_ns, .. } = self.counts();
+        let Rates { events_per_second, rows_per_second, ns_per_event, cpu_percent } = self.rates;
+        let kernel_bytes =
+            self.running.as_ref().map_or(0, |running| running.info().map_or(0, |info| info.memory_bytes));
+        let health = ProbeHealth {
+            events,
+            rows,
+            rows_lost: losses.rows(),
+            events_per_second,
+            rows_per_second,
+            ns_per_event,
+            cpu_percent,
+            kernel_bytes,
+            since_unix_ns: self.since_unix_ns,
+        };
+        let (version, state, reason) = (self.version, self.state, self.reason.clone());
+        (ProbeReport { id, version, node: node.to_owned(), state, reason, health }, lag_ns)
+    }
+}
+
+/// The probes of a node.
+pub struct Probes {
+    name: Arc<str>,
+    processes: Arc<Processes>,
+    /// Read when it is first needed.
+    kernel: Mutex<Option<Arc<Kernel>>>,
+    engine: Result<Arc<Engine>, Unavailable>,
+    entries: Mutex<BTreeMap<ProbeId, Entry>>,
+    writer: Mutex<Option<HealthWriter>>,
+}
+
+impl Probes {
+    /// No probes yet.
+    pub fn new(
+        name: Arc<str>,
+        processes: Arc<Processes>,
+        engine: Result<Arc<Engine>, Unavailable>,
+        writer: Option<HealthWriter>,
+    ) -> Probes {
+        let (kernel, entries) = (Mutex::default(), Mutex::default());
+        Probes { name, processes, kernel, engine, entries, writer: Mutex::new(writer) }
+    }
+
+    /// The processes of this host.
+    pub fn processes(&self) -> &Arc<Processes> {
+        &self.processes
+    }
+
+    /// What attaches programs, or why nothing can be attached.
+    pub fn engine(&self) -> Result<&Arc<Engine>, SqlError> {
+        self.engine.as_ref().map_err(Unavailable::to_sql)
+    }
+
+    /// The kernel's hooks. Fails when neither tracefs nor BTF can be read.
+    pub fn kernel(&self) -> Result<Arc<Kernel>, SqlError> {
+        let mut known = self.kernel.lock();
+        if let Some(kernel) = &*known {
+            return Ok(kernel.clone());
+        }
+        let kernel = Arc::new(Kernel::of_host().map_err(|error| error.to_sql())?);
+        *known = Some(kernel.clone());
+        Ok(kernel)
+    }
+
+    /// Compiles a query for this kernel, without touching its state.
+    pub fn compile(&self, query: &ProbeQuery, name: &str, stored: bool) -> Result<CompiledProbe, SqlError> {
+        let kernel = self.kernel()?;
+        let facts: Arc<dyn ProcessFacts> = self.processes.clone();
+        let options = CompileOptions {
+            name: name.to_owned(),
+            node: self.name.to_string(),
+            excluded_tgid: Some(std::process::id()),
+            stored,
+        };
+        compile(query, &kernel, &facts, &options)
+    }
+
+    /// Compiles, loads, verifies, attaches. A version that runs is replaced without losing or doubling a record, and
+    /// goes on when the new one fails.
+    pub fn start(&self, spec: &ProbeSpec) -> Result<ProbeStarted, SqlError> {
+        self.enter(spec)?;
+        match self.attach(spec) {
+            Ok(started) => Ok(started),
+            Err(error) => {
+                self.fail(spec, &error);
+                Err(error)
+            }
+        }
+    }
+
+    fn enter(&self, spec: &ProbeSpec) -> Result<(), SqlError> {
+        let mut entries = self.entries.lock();
+        let is_full = entries.len() >= PROBES_MAX;
+        match entries.entry(spec.id) {
+            btree_map::Entry::Occupied(_) => Ok(()),
+            btree_map::Entry::Vacant(_) if is_full => Err(SqlError::new(
+                SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+                format!("cannot start probe \"{}\": this node already has {PROBES_MAX}", spec.name),
+            )),
+            btree_map::Entry::Vacant(place) => {
+                place.insert(Entry::new(spec));
+                Ok(())
+            }
+        }
+    }
+
+    fn attach(&self, spec: &ProbeSpec) -> Result<ProbeStarted, SqlError> {
+        let engine = self.engine()?;
+        self.advance(spec.id, ProbeState::Compiling);
+        let Statement::CreateProbe(probe) = parse_one(&spec.sql)? else {
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "the text of a probe is not CREATE PROBE"));
+        };
+        let compiled = self.compile(&probe.query, &spec.name, true)?;
+        let conform = Conform::new(&compiled.schema(), &spec.schema).map_err(|error| {
+            SqlError::new(SqlState::DATATYPE_MISMATCH, format!("probe \"{}\" does not fit its table", spec.name))
+                .caused_by(error)
+        })?;
+        self.advance(spec.id, ProbeState::Attaching);
+        let replaces = self.entries.lock().get(&spec.id).is_some_and(|entry| entry.running.is_some());
+        let options = RunOptions {
+            rows_per_second_max: spec.rows_per_second_max,
+            target: Target::Table { id: spec.table, conform },
+            tally: Arc::new(Tally::default()),
+            waiting: replaces,
+        };
+        let running = Running::start(engine, &compiled, options).map_err(|error| error.to_sql())?;
+        let attach_ms = running.attach_time.as_secs_f64() * 1e3;
+        let hook = &compiled.object.hook;
+        let notice = format!("attached in {attach_ms:.0} ms on {hook}; {}", compiled.summary);
+        self.install(spec, running);
+        Ok(ProbeStarted { notice: [vec![notice], compiled.notices].concat().join("; ") })
+    }
+
+    /// Puts an attached program in its place, and removes the version that was there.
+    fn install(&self, spec: &ProbeSpec, running: Running) {
+        let old = self.entries.lock().get_mut(&spec.id).and_then(|entry| entry.running.take());
+        if let Some(old) = &old {
+            running.take_over(old);
+        }
+        {
+            let mut entries = self.entries.lock();
+            let entry = entries.entry(spec.id).or_insert_with(|| Entry::new(spec));
+            entry.name.clone_from(&spec.name);
+            entry.version = spec.version;
+            entry.state = ProbeState::Running;
+            entry.reason = None;
+            entry.since_unix_ns = unix_now_ns();
+            entry.rates = Rates::default();
+            entry.running = Some(running);
+        }
+        if let Some(old) = old {
+            let counts = old.stop();
+            if let Some(entry) = self.entries.lock().get_mut(&spec.id) {
+                entry.lost_before = entry.lost_before.plus(&counts.losses);
+            }
+        }
+    }
+
+    fn advance(&self, id: ProbeId, state: ProbeState) {
+        if let Some(entry) = self.entries.lock().get_mut(&id)
+            && entry.running.is_none()
+        {
+            entry.state = state;
+        }
+    }
+
+    fn fail(&self, spec: &ProbeSpec, error: &SqlError) {
+        if let Some(entry) = self.entries.lock().get_mut(&spec.id) {
+            let reason = match &entry.running {
+                Some(_) => format!("version {} failed and version {} goes on: {error}", spec.version, entry.version),
+                None => error.to_string(),
+            };
+            if entry.running.is_none() {
+                entry.state = ProbeState::Failed;
+                entry.version = spec.version;
+            }
+            entry.reason = Some(reason);
+        }
+    }
+
+    /// Detaches, drains and forgets a probe; its rows are on their way to the log then. One that is unknown is gone.
+    pub fn stop(&self, id: ProbeId) {
+        let (running, name, since_unix_ns, lost_before) = {
+            let mut entries = self.entries.lock();
+            let Some(entry) = entries.get_mut(&id) else {
+                return;
+            };
+            entry.state = ProbeState::Detaching;
+            (entry.running.take(), entry.name.clone(), entry.since_unix_ns, entry.lost_before)
+        };
+        if let Some(running) = running {
+            let losses = running.stop().losses.plus(&lost_before);
+            if let Some(writer) = &mut *self.writer.lock() {
+                writer.write_losses(id, &name, since_unix_ns, &losses);
+            }
+        }
+        self.entries.lock().remove(&id);
+    }
+
+    /// The probes that were asked for.
+    pub fn ids(&self) -> Vec<ProbeId> {
+        self.entries.lock().keys().copied().collect()
+    }
+
+    /// State and counters of every probe.
+    pub fn reports(&self) -> Vec<ProbeReport> {
+        self.entries.lock().iter().map(|(id, entry)| entry.report(*id, &self.name).0).collect()
+    }
+
+    /// The counters of every probe that runs, with its version.
+    pub fn counts(&self) -> Vec<(ProbeId, u32, Counts)> {
+        let entries = self.entries.lock();
+        let running = entries.iter().filter(|(_, entry)| entry.running.is_some());
+        running.map(|(id, entry)| (*id, entry.version, entry.counts())).collect()
+    }
+
+    /// What the kernel says about every program that runs.
+    pub fn infos(&self) -> impl Iterator<Item = (ProbeId, ProgramInfo)> {
+        let entries = self.entries.lock();
+        let infos: Vec<_> =
+            entries.iter().filter_map(|(id, entry)| Some((*id, entry.running.as_ref()?.info()?))).collect();
+        infos.into_iter()
+    }
+
+    /// Changes the rates of a probe.
+    pub fn rate(&self, id: ProbeId, change: impl FnOnce(&mut Rates)) {
+        if let Some(entry) = self.entries.lock().get_mut(&id) {
+            change(&mut entry.rates);
+        }
+    }
+
+    /// Writes the health of the probes that changed.
+    pub fn write_health(&self) {
+        let rows: Vec<HealthRow> = {
+            let entries = self.entries.lock();
+            let reports = entries.iter().map(|(id, entry)| (entry.name.clone(), entry.report(*id, &self.name)));
+            reports.map(|(probe, (report, lag_ns))| HealthRow { probe, report, lag_ns }).collect()
+        };
+        if let Some(writer) = &mut *self.writer.lock() {
+            writer.write_health(rows);
+        }
+    }
+
+    /// Writes the counters of losses that rose.
+    pub fn write_losses(&self) {
+        let losses: Vec<(ProbeId, String, i64, Losses)> = {
+            let entries = self.entries.lock();
+            let all = entries.iter();
+            all.map(|(id, entry)| {
+                let losses = entry.counts().losses.plus(&entry.lost_before);
+                (*id, entry.name.clone(), entry.since_unix_ns, losses)
+            })
+            .collect()
+        };
+        if let Some(writer) = &mut *self.writer.lock() {
+            for (id, name, since_unix_ns, losses) in losses {
+                writer.write_losses(id, &name, since_unix_ns, &losses);
+            }
+        }
+    }
+
+    /// Writes rows of losses as they are.
+    pub fn write_loss_rows(&self, rows: &[crate::node::health_tables::LossRow]) {
+        if let Some(writer) = &*self.writer.lock() {
+            writer.write_loss_rows(rows);
+        }
+    }
+
+    /// Writes what is left to say, and lets the queue to the log end.
+    pub fn close_writer(&self) {
+        self.write_losses();
+        self.write_health();
+        *self.writer.lock() = None;
+    }
+}

@@ -1,0 +1,368 @@
+//! This node: what the doors and the composition root hold.
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::time::Duration;
+
+use arrow::array::Array;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use probepilot_catalog::ports::{self, Hooks, LiveTable, RowStream, Rows};
+use probepilot_catalog::probe::{ProbeId, ProbePlan, ProbeReport, ProbeSpec, ProbeStarted};
+use probepilot_catalog::table::{Column, TableKind};
+use probepilot_collector_ebpf::capability;
+use probepilot_collector_ebpf::compile::CompiledProbe;
+use probepilot_collector_ebpf::load::measure_runs;
+use probepilot_sql::statement::{CreateProbe, ProbeQuery};
+use probepilot_sql::{SqlError, SqlState};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::task::JoinHandle;
+
+use crate::node::clock::unix_now_ns;
+use crate::node::cmdline::CmdlineSetting;
+use crate::node::drain::STORED_GATHER;
+use crate::node::engine::{Engine, RunOptions, Running};
+use crate::node::feed::Feed;
+use crate::node::health::{self, HealthTables, HealthWriter, Rates};
+use crate::node::health_tables::LossRow;
+use crate::node::hook_tables::{HookColumnTable, HookTable};
+use crate::node::lifecycle::{Probes, Unavailable};
+use crate::node::live::{LIVE_QUERIES_MAX, LIVE_RING_BYTES, LiveQuery};
+use crate::node::live_queue::LiveQueue;
+use crate::node::loss::{Cause, Tally};
+use crate::node::outbox::Outbox;
+use crate::node::process_table::ProcessTable;
+use crate::node::processes::Processes;
+use crate::node::slot::Target;
+
+/// Bytes of the rings of all stored probes together, when nobody says otherwise.
+pub const RING_BYTES_DEFAULT: usize = 64 << 20;
+
+/// How long `EXPLAIN ANALYZE` measures.
+const ANALYZE_TIME: Duration = Duration::from_secs(1);
+
+/// Rows in a second that `EXPLAIN ANALYZE` looks at; it counts all events.
+const ANALYZE_ROWS_PER_SECOND_MAX: u32 = 5_000;
+
+/// How a node is started.
+pub struct NodeOptions {
+    /// The node's name: the column `node`, and the producer of its envelopes.
+    pub name: String,
+    /// The log.
+    pub rows: Arc<dyn Rows>,
+    /// Bytes of the rings of all stored probes together; see [`RING_BYTES_DEFAULT`].
+    pub ring_bytes_total: usize,
+    /// Without probes nothing is loaded into the kernel; everything else works.
+    pub probes_enabled: bool,
+    /// How much of command lines is shown and stored.
+    pub cmdline: CmdlineSetting,
+    /// Where health and losses go; `None` writes none.
+    pub health: Option<HealthTables>,
+}
+
+/// A node with its probes. Call [`Node::shutdown`] before dropping it.
+pub struct Node {
+    name: Arc<str>,
+    probes: Arc<Probes>,
+    outbox: Mutex<Option<Outbox>>,
+    feed: Mutex<Option<Feed>>,
+    appender: Mutex<Option<JoinHandle<()>>>,
+    watcher: JoinHandle<()>,
+    /// One probe is started or stopped at a time, each in the order it was asked for.
+    turn: AsyncMutex<()>,
+    live_permits: Arc<Semaphore>,
+    live_queues: Mutex<Vec<Weak<LiveQueue>>>,
+}
+
+impl Node {
+    /// Starts a node: reads the processes, makes rings, attaches the programs that keep the table of processes.
+    ///
+    /// Never fails: what is missing is told by [`Node::unavailable`] and by every start.
+    pub async fn start(options: NodeOptions) -> Arc<Node> {
+        let NodeOptions { name, rows, ring_bytes_total, probes_enabled, cmdline, health } = options;
+        let name: Arc<str> = name.into();
+        let epoch = unix_now_ns() as u64;
+        let (outbox, appender) = Outbox::start(rows, name.clone(), epoch);
+        let writer = health.map(|tables| HealthWriter::new(outbox.clone(), tables, name.clone(), epoch));
+        let prepared = tokio::task::spawn_blocking({
+            let (name, outbox) = (name.clone(), outbox.clone());
+            move || {
+                let processes = Arc::new(Processes::of_host(cmdline));
+                let engine = start_engine(probes_enabled, ring_bytes_total, outbox);
+                let probes = Arc::new(Probes::new(name, processes, engine, writer));
+                let feed = start_feed(&probes);
+                (probes, feed)
+            }
+        });
+        let (probes, feed) = prepared.await.expect("starting a node does not panic and is not cancelled");
+        let watcher = tokio::spawn(health::watch(Arc::downgrade(&probes)));
+        Arc::new(Node {
+            name,
+            probes,
+            outbox: Mutex::new(Some(outbox)),
+            feed: Mutex::new(feed),
+            appender: Mutex::new(Some(appender)),
+            watcher,
+            turn: AsyncMutex::new(()),
+            live_permits: Arc::new(Semaphore::new(LIVE_QUERIES_MAX)),
+            live_queues: Mutex::default(),
+        })
+    }
+
+    /// Why nothing can be attached here: message and hint; `None` when it can.
+    pub fn unavailable(&self) -> Option<SqlError> {
+        self.probes.engine().err()
+    }
+
+    /// The processes of this host.
+    pub fn processes(&self) -> &Arc<Processes> {
+        self.probes.processes()
+    }
+
+    /// `system.processes`, `system.hooks`, `system.hook_columns`.
+    pub fn live_tables(&self) -> Vec<Arc<dyn LiveTable>> {
+        vec![
+            Arc::new(ProcessTable::new(self.processes().clone())),
+            Arc::new(HookTable::new(self.probes.clone())),
+            Arc::new(HookColumnTable::new(self.probes.clone())),
+        ]
+    }
+
+    /// Says in `system.probe_loss` that a probe was not attached from the last row of an earlier epoch until now: how
+    /// many rows that cost is not known.
+    pub fn note_restart(&self, probe: ProbeId, name: &str, last_row_unix_ns: i64) {
+        self.probes.write_loss_rows(&[LossRow {
+            probe: name.to_owned(),
+            probe_id: probe.0,
+            cause: Cause::Restart,
+            count: None,
+            since_unix_ns: Some(last_row_unix_ns),
+        }]);
+    }
+
+    /// Ends live queries, detaches every probe, lets the log take what the rings still held. Call it once; the log must
+    /// still take rows.
+    pub async fn shutdown(&self) {
+        self.live_permits.close();
+        for queue in self.live_queues.lock().drain(..).filter_map(|queue| queue.upgrade()) {
+            queue.close();
+        }
+        let _turn = self.turn.lock().await;
+        let (probes, feed) = (self.probes.clone(), self.feed.lock().take());
+        let stopped = tokio::task::spawn_blocking(move || {
+            // Detaching waits for the kernel, and the kernel makes all of them wait together.
+            std::thread::scope(|scope| {
+                for id in probes.ids() {
+                    let probes = &probes;
+                    scope.spawn(move || probes.stop(id));
+                }
+                if let Some(feed) = feed {
+                    scope.spawn(move || feed.stop());
+                }
+            });
+            probes.close_writer();
+        });
+        if let Err(error) = stopped.await {
+            tracing::error!(%error, "could not stop all probes");
+        }
+        self.watcher.abort();
+        let outbox = self.outbox.lock().take();
+        if let Some(outbox) = outbox {
+            outbox.flush().await;
+        }
+        // The drain keeps an end of the queue for as long as the engine lives, so the task is ended, with nothing left to do.
+        if let Some(appender) = self.appender.lock().take() {
+            appender.abort();
+        }
+    }
+
+    async fn flush(&self) {
+        let outbox = self.outbox.lock().clone();
+        if let Some(outbox) = outbox {
+            outbox.flush().await;
+        }
+    }
+
+    /// Runs something that may wait for the kernel, away from the threads that serve others.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Probes) -> Result<T, SqlError> + Send + 'static,
+    ) -> Result<T, SqlError> {
+        let probes = self.probes.clone();
+        let done = tokio::task::spawn_blocking(move || work(&probes)).await;
+        done.map_err(|error| SqlError::internal("work for the kernel ended early", error))?
+    }
+}
+
+fn start_engine(probes_enabled: bool, ring_bytes: usize, outbox: Outbox) -> Result<Arc<Engine>, Unavailable> {
+    if !probes_enabled {
+        return Err(Unavailable::Disabled);
+    }
+    if let Some(missing) = capability::missing() {
+        return Err(Unavailable::Rights(missing));
+    }
+    Engine::start(ring_bytes, STORED_GATHER, Some(outbox)).map(Arc::new).map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "cannot attach probes");
+        Unavailable::Kernel(error.to_string())
+    })
+}
+
+/// Without the feed everything works; processes that live shortly are then not seen.
+fn start_feed(probes: &Probes) -> Option<Feed> {
+    let engine = probes.engine().ok()?;
+    let kernel = probes.kernel().and_then(|kernel| Feed::start(engine, &kernel, probes.processes()));
+    kernel.map_err(|error| tracing::warn!(%error, hint = error.hint, "processes are read from /proc only")).ok()
+}
+
+#[async_trait]
+impl ports::Node for Node {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn plan(&self, probe: &CreateProbe) -> Result<ProbePlan, SqlError> {
+        let (query, name) = (probe.query.clone(), probe.name.value.clone());
+        self.blocking(move |probes| {
+            let compiled = probes.compile(&query, &name, true)?;
+            let columns = compiled.columns.into_iter().map(|column| Column {
+                name: column.name,
+                sql_type: column.sql_type,
+                nullable: column.nullable,
+                comment: column.comment,
+            });
+            Ok(ProbePlan { columns: columns.collect(), kind: TableKind::Events })
+        })
+        .await
+    }
+
+    async fn explain(&self, probe: &CreateProbe, verbose: bool, analyze: bool) -> Result<Vec<String>, SqlError> {
+        let (query, name) = (probe.query.clone(), probe.name.value.clone());
+        self.blocking(move |probes| explain(probes, &query, &name, verbose, analyze)).await
+    }
+
+    async fn start(&self, probe: ProbeSpec) -> Result<ProbeStarted, SqlError> {
+        let _turn = self.turn.lock().await;
+        self.blocking(move |probes| probes.start(&probe)).await
+    }
+
+    async fn stop(&self, probe: ProbeId) -> Result<(), SqlError> {
+        {
+            let _turn = self.turn.lock().await;
+            self.blocking(move |probes| {
+                probes.stop(probe);
+                Ok(())
+            })
+            .await?;
+        }
+        self.flush().await;
+        Ok(())
+    }
+
+    fn reports(&self) -> Vec<ProbeReport> {
+        self.probes.reports()
+    }
+}
+
+#[async_trait]
+impl Hooks for Node {
+    async fn describe(&self, query: &ProbeQuery) -> Result<SchemaRef, SqlError> {
+        let query = query.clone();
+        self.blocking(move |probes| Ok(probes.compile(&query, "select", false)?.schema())).await
+    }
+
+    async fn select(&self, query: &ProbeQuery) -> Result<RowStream, SqlError> {
+        let permit = self.live_permits.clone().try_acquire_owned().map_err(|_| {
+            SqlError::new(
+                SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+                format!("cannot read the hook: {LIVE_QUERIES_MAX} live queries run already, or the node is going down"),
+            )
+        })?;
+        let query = query.clone();
+        let (live, compiled) = self
+            .blocking(move |probes| {
+                let compiled = probes.compile(&query, "select", false)?;
+                probes.engine()?;
+                Ok((LiveQuery::start(&compiled, permit)?, compiled))
+            })
+            .await?;
+        {
+            let mut queues = self.live_queues.lock();
+            queues.retain(|queue| queue.strong_count() > 0);
+            queues.push(Arc::downgrade(live.queue()));
+        }
+        Ok(live.stream(&compiled))
+    }
+}
+
+fn explain(
+    probes: &Probes,
+    query: &ProbeQuery,
+    name: &str,
+    verbose: bool,
+    analyze: bool,
+) -> Result<Vec<String>, SqlError> {
+    let compiled = probes.compile(query, name, true)?;
+    let mut lines = compiled.explain(verbose);
+    let engine = match probes.engine() {
+        Ok(engine) => engine,
+        Err(error) if analyze => return Err(error),
+        Err(error) => {
+            lines.push(format!("Verifier: not asked, {error}"));
+            return Ok(lines);
+        }
+    };
+    let loaded = engine.load(&compiled, ANALYZE_ROWS_PER_SECOND_MAX).map_err(|error| error.to_sql())?;
+    let info = loaded.info().map_err(|error| SqlError::internal("the kernel does not say what it loaded", error))?;
+    lines.push(format!(
+        "Verifier: {} instructions looked at, {} bytes of machine code, {} bytes of kernel memory",
+        info.verified_insns, info.jited_bytes, info.memory_bytes
+    ));
+    if analyze {
+        lines.push(measure(&compiled)?);
+    }
+    Ok(lines)
+}
+
+/// Attaches for a second, with rings of its own, and throws the rows away.
+fn measure(compiled: &CompiledProbe) -> Result<String, SqlError> {
+    let engine = Engine::start(LIVE_RING_BYTES, STORED_GATHER, None)
+        .map_err(|error| SqlError::new(SqlState::INSUFFICIENT_RESOURCES, error.to_string()).caused_by(error))?;
+    // Rows and bytes that were looked at.
+    let seen = Arc::new(Mutex::new((0_usize, 0_usize)));
+    let target = Target::Feed(Box::new({
+        let seen = seen.clone();
+        move |rows| {
+            let bytes = |array: &Arc<dyn Array>| array.to_data().get_slice_memory_size().unwrap_or(0);
+            let mut seen = seen.lock();
+            seen.0 += rows.num_rows();
+            seen.1 += rows.columns().iter().map(bytes).sum::<usize>();
+        }
+    }));
+    let tally = Arc::new(Tally::default());
+    let options = RunOptions { rows_per_second_max: ANALYZE_ROWS_PER_SECOND_MAX, target, tally, waiting: false };
+    // Without the right to measure the costs are unknown; events are counted all the same.
+    let _measuring = measure_runs().ok();
+    let running = Running::start(&Arc::new(engine), compiled, options).map_err(|error| error.to_sql())?;
+    let before = running.info();
+    std::thread::sleep(ANALYZE_TIME);
+    let mut rates = Rates::default();
+    if let (Some(before), Some(after)) = (before, running.info()) {
+        rates.measure(&before, &after, ANALYZE_TIME.as_secs_f64());
+    }
+    let counts = running.stop();
+    let (rows, bytes) = *seen.lock();
+    let bytes_per_row = bytes.checked_div(rows).unwrap_or(0);
+    let passed = counts.events.saturating_sub(counts.filtered);
+    let bytes_per_day = passed * bytes_per_row as u64 * 86_400;
+    Ok(format!(
+        "Measured for one second: {} events, {passed} rows, {:.0} ns an event, {:.2} % of a core, {} MB a day before compression",
+        counts.events,
+        rates.ns_per_event.unwrap_or(0.0),
+        rates.cpu_percent.unwrap_or(0.0),
+        bytes_per_day / 1_000_000,
+    ))
+}
+
+#[cfg(test)]
+mod tests;

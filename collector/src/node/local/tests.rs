@@ -1,0 +1,284 @@
+//! Probes on the running kernel, from SQL text to rows: what happens is found exactly, what is lost is counted.
+
+use std::process::Command;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Int64Type;
+use futures::StreamExt;
+use probepilot_catalog::ports::{Hooks, Node as _};
+use probepilot_catalog::probe::{ProbeId, ProbeState};
+use probepilot_sql::SqlState;
+
+use crate::node::local::RING_BYTES_DEFAULT;
+use crate::node::test_log::TestLog;
+use crate::node::test_node::{HEALTH, TABLE, call_getppid, create_probe, test_node, texts, unique_name, wait_for};
+
+use super::*;
+
+/// Rows in a second that no test makes.
+const UNLIMITED: u32 = 1_000_000_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_opened_is_one_row() {
+    let Some(test) = test_node(RING_BYTES_DEFAULT).await else {
+        return;
+    };
+    let path = format!("/tmp/probepilot-{}", std::process::id());
+    let sql = format!(
+        "CREATE PROBE opens AS SELECT pid, comm, user_string(filename) AS path FROM tracepoint.sys_enter_openat \
+         WHERE user_string(filename) = '{path}'"
+    );
+    let notice = test.start(1, 1, &sql, 5000).await.expect("it starts");
+    assert!(notice.starts_with("attached in "), "{notice}");
+    let _ = Command::new("cat").arg(&path).output().expect("cat is there");
+    let rows = test.rows(1).await;
+    assert_eq!((texts(&rows, "path"), texts(&rows, "comm")), (vec![path], vec!["cat".to_owned()]));
+    assert_eq!(texts(&rows, "node"), ["test"]);
+    test.node.stop(ProbeId(1)).await.expect("it stops");
+    assert!(test.node.reports().is_empty());
+    test.node.shutdown().await;
+    assert_eq!(test.log.row_count(TABLE), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_rings_have_no_room_for_is_counted_to_the_row() {
+    // The smallest rings there are, and more events than they hold.
+    let Some(test) = test_node(1).await else {
+        return;
+    };
+    let name = unique_name("full");
+    let sql = format!("CREATE PROBE calls AS SELECT comm FROM tracepoint.sys_enter_getppid WHERE comm = '{name}'");
+    test.start(1, 1, &sql, UNLIMITED).await.expect("it starts");
+    let calls = 200_000;
+    call_getppid(&name, calls);
+    wait_for(|| {
+        let health = test.report(1).health;
+        health.rows + health.rows_lost == calls
+    })
+    .await;
+    let health = test.report(1).health;
+    assert_eq!(health.events, calls, "the workload's own count is the witness");
+    assert!(health.rows_lost > 0, "{calls} events fit into the smallest rings");
+    test.node.stop(ProbeId(1)).await.expect("it stops");
+    assert_eq!(test.log.row_count(TABLE) as u64, health.rows);
+    let losses = test.log.rows(HEALTH.loss);
+    let causes = texts(&losses, "cause");
+    let last = causes.iter().rposition(|cause| cause == "ring_full").expect("the loss is written");
+    let counts = losses.iter().flat_map(|rows| {
+        let counts = rows.column_by_name("count").expect("a column").as_primitive::<Int64Type>();
+        counts.iter().collect::<Vec<_>>()
+    });
+    assert_eq!(counts.collect::<Vec<_>>()[last], Some(health.rows_lost as i64));
+    test.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_above_the_limit_are_counted() {
+    let Some(test) = test_node(RING_BYTES_DEFAULT).await else {
+        return;
+    };
+    let name = unique_name("rate");
+    let sql = format!("CREATE PROBE calls AS SELECT comm FROM tracepoint.sys_enter_getppid WHERE comm = '{name}'");
+    test.start(1, 1, &sql, 100).await.expect("it starts");
+    let calls = 10_000;
+    call_getppid(&name, calls);
+    wait_for(|| {
+        let health = test.report(1).health;
+        health.rows + health.rows_lost == calls
+    })
+    .await;
+    let health = test.report(1).health;
+    assert_eq!(health.events, calls);
+    assert!((1..1000).contains(&health.rows), "{} rows", health.rows);
+    test.node.shutdown().await;
+    assert!(texts(&test.log.rows(HEALTH.loss), "cause").contains(&"rate_limited".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_short_processes_are_a_thousand_rows_with_their_facts() {
+    let Some(test) = test_node(RING_BYTES_DEFAULT).await else {
+        return;
+    };
+    let sql = format!(
+        "CREATE PROBE execs AS SELECT pid, comm, exe(pid) AS exe FROM tracepoint.sched_process_exec WHERE ppid = {}",
+        std::process::id()
+    );
+    test.start(1, 1, &sql, UNLIMITED).await.expect("it starts");
+    for _ in 0..1000 {
+        assert!(Command::new("true").status().expect("true is there").success());
+    }
+    let rows = test.rows(1000).await;
+    test.node.shutdown().await;
+    assert_eq!(test.log.row_count(TABLE), 1000);
+    let exes = texts(&rows, "exe");
+    let known = exes.iter().filter(|exe| exe.ends_with("/true") || exe.ends_with("/coreutils")).count();
+    assert_eq!(known, 1000, "{:?}", exes.iter().find(|exe| !exe.ends_with("/true")));
+    let mut upids: Vec<i64> = rows
+        .iter()
+        .flat_map(|rows| rows.column_by_name("upid").expect("a column").as_primitive::<Int64Type>().values().to_vec())
+        .collect();
+    upids.sort_unstable();
+    upids.dedup();
+    assert_eq!(upids.len(), 1000, "every process has its own upid");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_ended_is_still_known() {
+    let Some(test) = test_node(RING_BYTES_DEFAULT).await else {
+        return;
+    };
+    let mut child = Command::new("sleep").arg("0.05").env("X", "y").spawn().expect("sleep is there");
+    let pid = child.id() as i32;
+    child.wait().expect("it ends");
+    let processes = test.node.processes();
+    wait_for(|| processes.get(pid).is_some_and(|process| process.exited_unix_ns.is_some())).await;
+    let process = processes.get(pid).expect("it is kept");
+    assert_eq!(process.cmdline.as_deref(), Some("sleep 0.05"));
+    assert_eq!(process.ppid, std::process::id() as i32);
+    assert!(process.exe.expect("it has one").contains("/bin/"));
+    test.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_version_takes_over_without_losing_or_doubling() {
+    let Some(test) = test_node(RING_BYTES_DEFAULT).await else {
+        return;
+    };
+    let name = unique_name("swap");
+    let sql = format!("CREATE PROBE calls AS SELECT comm FROM tracepoint.sys_enter_getppid WHERE comm = '{name}'");
+    test.start(1, 1, &sql, UNLIMITED).await.expect("it starts");
+    let calls = 300_000;
+    let workload = std::thread::spawn(move || call_getppid(&name, calls));
+    wait_for(|| test.report(1).health.events > 0).await;
+    for version in 2..4 {
+        test.start(1, version, &sql, UNLIMITED).await.expect("it is replaced");
+    }
+    workload.join().expect("it ends");
+    test.rows(calls as usize).await;
+    assert_eq!(test.report(1).version, 3);
+    test.node.shutdown().await;
+    assert_eq!(test.log.row_count(TABLE) as u64, calls);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_version_leaves_the_old_one_running() {
+    let Some(test) = test_node(RING_BYTES_DEFAULT).await else {
+        return;
+    };
+    let sql = "CREATE PROBE calls AS SELECT comm FROM tracepoint.sys_enter_getppid";
+    test.start(1, 1, sql, 10).await.expect("it starts");
+    let spec = ProbeSpec {
+        id: ProbeId(1),
+        version: 2,
+        name: "calls".into(),
+        sql: "CREATE PROBE calls AS SELECT nothing FROM tracepoint.sys_enter_getppid".into(),
+        table: TABLE,
+        schema: arrow::datatypes::Schema::empty().into(),
+        rows_per_second_max: 10,
+    };
+    let error = test.node.start(spec).await.expect_err("there is no such column");
+    assert_eq!(error.state, SqlState::UNDEFINED_COLUMN);
+    let report = test.report(1);
+    assert_eq!((report.state, report.version), (ProbeState::Running, 1));
+    assert!(report.reason.expect("it says what failed").contains("version 2 failed"));
+    test.node.shutdown().await;
+    assert!(test.node.reports().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_query_ends_at_its_limit_and_one_that_is_dropped_is_gone() {
+    let Some(test) = test_node(RING_BYTES_DEFAULT).await else {
+        return;
+    };
+    let name = unique_name("live");
+    let query = |limit: &str| {
+        let text =
+            format!("CREATE PROBE x AS SELECT comm FROM tracepoint.sys_enter_getppid WHERE comm = '{name}' {limit}");
+        create_probe(&text).query
+    };
+    let schema = test.node.describe(&query("")).await.expect("it compiles");
+    assert_eq!(schema.field(0).name(), "comm");
+    let mut rows = test.node.select(&query("LIMIT 3")).await.expect("it attaches");
+    let endless = test.node.select(&query("")).await.expect("it attaches");
+    call_getppid(&name, 10);
+    let mut seen = 0;
+    while let Some(batch) = rows.batches.next().await {
+        seen += batch.expect("rows").num_rows();
+    }
+    assert_eq!(seen, 3);
+    assert_eq!(*rows.notices.lock(), Vec::<String>::new());
+    drop(endless);
+    wait_for(|| test.node.live_permits.available_permits() == LIVE_QUERIES_MAX).await;
+    test.node.shutdown().await;
+    let refused = test.node.select(&query("")).await.err().expect("the node is down");
+    assert_eq!(refused.state, SqlState::CONFIGURATION_LIMIT_EXCEEDED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_read_is_told_what_it_lost() {
+    let Some(test) = test_node(RING_BYTES_DEFAULT).await else {
+        return;
+    };
+    let name = unique_name("slow");
+    let text = format!("CREATE PROBE x AS SELECT nsecs, comm FROM tracepoint.sys_enter_getppid WHERE comm = '{name}'");
+    let mut rows = test.node.select(&create_probe(&text).query).await.expect("it attaches");
+    let calls = 1_000_000;
+    call_getppid(&name, calls);
+    // The drain has taken everything when its queue is closed by the shutdown.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let down = {
+        let node = test.node.clone();
+        tokio::spawn(async move { node.shutdown().await })
+    };
+    let mut seen = 0;
+    while let Some(batch) = rows.batches.next().await {
+        seen += batch.expect("rows").num_rows() as u64;
+    }
+    down.await.expect("it goes down");
+    let notices = rows.notices.lock().join("\n");
+    let lost: u64 = notices
+        .strip_prefix("lost ")
+        .and_then(|rest| rest.split(' ').next()?.parse().ok())
+        .unwrap_or_else(|| panic!("a notice of the loss, not \"{notices}\""));
+    assert_eq!(seen + lost, calls);
+}
+
+#[tokio::test]
+async fn without_probes_there_are_processes_and_plans_and_every_start_is_refused() {
+    let node = Node::start(NodeOptions {
+        name: "test".into(),
+        rows: Arc::new(TestLog::default()),
+        ring_bytes_total: RING_BYTES_DEFAULT,
+        probes_enabled: false,
+        cmdline: CmdlineSetting::Off,
+        health: None,
+    })
+    .await;
+    let refused = node.unavailable().expect("probes are off");
+    assert_eq!(refused.state, SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    for table in node.live_tables() {
+        match table.rows().await {
+            Ok(batches) => {
+                let rows: usize = batches.iter().map(|rows| rows.num_rows()).sum();
+                assert!(rows > 0, "{} is empty", table.name());
+                let columns = probepilot_catalog::table::arrow_schema(&table.columns());
+                assert_eq!(batches[0].schema(), columns);
+                assert!(
+                    table.name().name != "processes"
+                        || batches[0].column_by_name("cmdline").expect("a column").null_count() == rows
+                );
+            }
+            Err(error) => println!("skipped: needs a readable tracefs or BTF, {error}"),
+        }
+    }
+    node.shutdown().await;
+}
+
+#[test]
+fn missing_rights_are_named_with_their_remedy() {
+    let missing = capability::Missing { capabilities: vec!["cap_bpf"], in_user_namespace: false };
+    let error = Unavailable::Rights(missing).to_sql();
+    assert_eq!(error.state, SqlState::INSUFFICIENT_PRIVILEGE);
+    assert!(error.detail.expect("what is missing").contains("cap_bpf"));
+    assert!(error.hint.expect("a remedy").contains("setcap cap_"));
+}
