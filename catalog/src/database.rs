@@ -3,6 +3,9 @@
 mod open; // Pools, files and migrations.
 mod value; // Parameters in, rows out.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use sqlx::postgres::{PgArguments, PgPool};
 use sqlx::sqlite::{SqliteArguments, SqlitePool};
 use sqlx::{AssertSqlSafe, Postgres, Sqlite};
@@ -15,6 +18,8 @@ use crate::error::CatalogError;
 #[derive(Clone)]
 pub(crate) enum Database {
     Sqlite {
+        /// The file.
+        path: Arc<Path>,
         /// One connection: SQLite has one writer, and waiting for a turn here is fair where its own lock is not.
         writer: SqlitePool,
         readers: SqlitePool,
@@ -51,10 +56,18 @@ impl Database {
         Ok(transaction)
     }
 
+    /// Bytes of SQLite's write-ahead log, which grows for as long as one reader keeps an old state; 0 for PostgreSQL.
+    pub fn journal_bytes(&self) -> u64 {
+        let Database::Sqlite { path, .. } = self else { return 0 };
+        let mut journal = path.as_os_str().to_owned();
+        journal.push("-wal");
+        std::fs::metadata(Path::new(&journal)).map_or(0, |metadata| metadata.len())
+    }
+
     /// Waits until every connection is closed.
     pub async fn close(&self) {
         match self {
-            Database::Sqlite { writer, readers } => {
+            Database::Sqlite { writer, readers, .. } => {
                 readers.close().await;
                 writer.close().await;
             }

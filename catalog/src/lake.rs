@@ -10,6 +10,7 @@ mod replace; // Segments merged, or ended.
 mod expire; // Forgetting old snapshots and what only they held.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
@@ -24,6 +25,10 @@ pub const DUCKLAKE_VERSION: &str = "1.0";
 /// The table at which PostgreSQL's writers queue: every change of the manifest adds a row to it.
 const TURNSTILE: &str = "ducklake_snapshot";
 
+/// From this size on, the write-ahead log of an SQLite catalog is told of: someone has kept a transaction open for days.
+/// The log is not limited by force: refusing commits would cost rows, and the reader's next statement ends the growth.
+const JOURNAL_BYTES_NOTABLE: u64 = 256 * 1024 * 1024;
+
 /// The manifest of one tenant; cheap to clone.
 #[derive(Clone)]
 pub struct Lake {
@@ -37,6 +42,8 @@ struct Inner {
     manifest: watch::Sender<Arc<Manifest>>,
     /// Held while the manifest is brought up to date, so that it never goes back.
     advancing: tokio::sync::Mutex<()>,
+    /// Whether a large write-ahead log was told of, so that it is told once.
+    journal_is_notable: AtomicBool,
 }
 
 impl Lake {
@@ -66,6 +73,24 @@ impl Lake {
         let newer = Arc::new(newer);
         self.inner.manifest.send_replace(newer.clone());
         Ok(newer)
+    }
+
+    /// Bytes of the catalog's write-ahead log; 0 for PostgreSQL. It is cut back once no reader keeps an old state.
+    pub fn journal_bytes(&self) -> u64 {
+        self.inner.database.journal_bytes()
+    }
+
+    /// Tells of a write-ahead log that someone's open transaction keeps from being cut back.
+    fn watch_journal(&self) {
+        let bytes = self.journal_bytes();
+        let is_notable = bytes >= JOURNAL_BYTES_NOTABLE;
+        let was_notable = self.inner.journal_is_notable.swap(is_notable, Ordering::Relaxed);
+        if is_notable && !was_notable {
+            tracing::warn!(
+                bytes,
+                "the catalog's write-ahead log grows: a program that attached the lake keeps a transaction open"
+            );
+        }
     }
 
     /// The highest envelope number of this producer and epoch that is in segments, 0 before the first.

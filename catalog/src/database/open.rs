@@ -59,7 +59,7 @@ impl Database {
         let opened = |source| CatalogError::Database { attempted, source };
         let writer = pool(1).connect_with(options.clone()).await.map_err(opened)?;
         let readers = pool(SQLITE_READERS_MAX).connect_with(options).await.map_err(opened)?;
-        Ok(Database::Sqlite { writer, readers })
+        Ok(Database::Sqlite { path: path.into(), writer, readers })
     }
 
     /// Connects to PostgreSQL; every name is looked up in `schema`, which is created when it is missing.

@@ -49,7 +49,10 @@ impl Lake {
     /// Commits the transaction and refreshes. When the commit fails, the catalog is asked whether it was stored:
     /// `extra` is text that only this snapshot has.
     pub(super) async fn finish(&self, transaction: Transaction, extra: &str) -> Result<Arc<Manifest>, CatalogError> {
-        let Err(failed) = transaction.commit().await else { return self.refresh().await };
+        let Err(failed) = transaction.commit().await else {
+            self.watch_journal();
+            return self.refresh().await;
+        };
         let query = "SELECT 1 FROM ducklake_snapshot_changes WHERE commit_extra_info = $1";
         let asked = async {
             let mut transaction = self.inner.database.read("learn whether a commit was stored").await?;

@@ -61,6 +61,7 @@ impl Lake {
             data_path: data_path.to_owned(),
             manifest: tokio::sync::watch::Sender::new(Arc::<Manifest>::new(manifest)),
             advancing: tokio::sync::Mutex::new(()),
+            journal_is_notable: false.into(),
         };
         Ok(Lake { inner: Arc::new(inner) })
     }

@@ -3,7 +3,6 @@
 mod duckdb; // Another engine reads what we commit.
 mod shapes; // Tables: what is there, and how it changes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use probepilot_sql::SqlType;
@@ -379,4 +378,24 @@ async fn the_file_may_be_read_by_a_group_and_paths_must_be_absolute() {
     for data_path in ["data/", "/data", ""] {
         assert!(matches!(Lake::open_sqlite(&path, data_path).await, Err(CatalogError::Unusable(_))), "{data_path}");
     }
+}
+
+#[tokio::test]
+async fn what_a_slow_reader_made_grow_shrinks_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::Sqlite(folder.path().to_owned());
+    let lake = place.lake("/data/").await;
+    let mut reader = lake.inner.database.read("hold a state").await.unwrap();
+    reader.row("SELECT COUNT(*) FROM ducklake_snapshot", vec![]).await.unwrap();
+    // Long comments make a journal of 24 MiB of few commits.
+    for table in 0..12 {
+        let wordy = TableDefinition { comment: Some("x".repeat(2 << 20)), ..definition(&format!("t{table}")) };
+        lake.create_table(wordy, TableSettings::default()).await.unwrap();
+    }
+    assert!(lake.journal_bytes() > 20 << 20, "{}", lake.journal_bytes());
+    drop(reader);
+    for from in 0..20 {
+        lake.commit(commit_of(from, from + 1, vec![])).await.unwrap();
+    }
+    assert!(lake.journal_bytes() <= 16 << 20, "{}", lake.journal_bytes());
 }
