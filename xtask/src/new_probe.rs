@@ -9,10 +9,13 @@ use crate::tidy::{PROBE_GOLDENS, PROBE_TESTS, PROBES};
 const SQL: &str = include_str!("../templates/probe.sql");
 const TEST: &str = include_str!("../templates/kernel_test.template");
 
+/// The list of shipped probes.
+const SHIPPED: &str = "collector-ebpf/src/probes.rs";
+
 /// PostgreSQL's bound on names, bytes.
 const NAME_BYTES_MAX: usize = 63;
 
-/// Writes both files and shows what is left to do. Nothing that exists is changed, but for the list of test modules.
+/// Writes both files and shows what is left to do. Of what exists, only the lists of shipped probes and of tests are changed.
 pub fn run(name: &str) -> Result<()> {
     check_name(name)?;
     let root = crate::root();
@@ -25,14 +28,17 @@ pub fn run(name: &str) -> Result<()> {
     let modules =
         std::fs::read_to_string(root.join(&list)).with_context(|| format!("cannot read {}", list.display()))?;
     let modules = with_module(&modules, name).with_context(|| format!("{}", list.display()))?;
+    let shipped = std::fs::read_to_string(root.join(SHIPPED)).with_context(|| format!("cannot read {SHIPPED}"))?;
+    let shipped = with_shipped(&shipped, name).context(SHIPPED)?;
 
     write(&root, &sql, &SQL.replace("NAME", name))?;
     write(&root, &test, &TEST.replace("NAME", name))?;
     write(&root, &list, &modules)?;
+    write(&root, Path::new(SHIPPED), &shipped)?;
     println!(
         "Next:\n  1. Write the query in {} and what makes its event happen in {}.\n  \
          2. Try it without loading: cargo run -- explain {}\n  \
-         3. Write its golden, {PROBE_GOLDENS}/…/{name}.*: UPDATE_GOLDEN=1 cargo xtask test -p probepilot-collector-ebpf, and read it.\n  \
+         3. Write its golden, {PROBE_GOLDENS}/probes/{name}.txt: UPDATE_GOLDEN=1 cargo xtask test -p probepilot-collector-ebpf, and read it.\n  \
          4. cargo xtask test {name}, as root",
         sql.display(),
         test.display(),
@@ -54,12 +60,19 @@ fn check_name(name: &str) -> Result<()> {
 
 /// The list with `mod name;` after the last `mod` of a probe.
 fn with_module(list: &str, name: &str) -> Result<String> {
-    let line = format!("mod {name};");
-    ensure!(!list.lines().any(|has| has.starts_with(&line)), "`{line}` is there already");
-    let mut lines: Vec<&str> = list.lines().collect();
-    let last =
-        lines.iter().rposition(|has| has.starts_with("mod ")).context("there is no `mod` line to add one after")?;
-    lines.insert(last + 1, &line);
+    with_line_after_last(list, "mod ", &format!("mod {name};"))
+}
+
+/// The shipped probes with this one at their end, off.
+fn with_shipped(list: &str, name: &str) -> Result<String> {
+    with_line_after_last(list, "    builtin!(", &format!("    builtin!(\"{name}\", false),"))
+}
+
+fn with_line_after_last(text: &str, start: &str, line: &str) -> Result<String> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    ensure!(!lines.iter().any(|has| has.starts_with(line)), "`{}` is there already", line.trim());
+    let last = lines.iter().rposition(|has| has.starts_with(start));
+    lines.insert(last.with_context(|| format!("no line begins with `{start}`"))? + 1, line);
     Ok(lines.join("\n") + "\n")
 }
 
@@ -79,6 +92,15 @@ mod tests {
         let expected = "//! Probes.\n\nmod signal;\nmod oom_kill; // Two.\nmod dns;\n\nuse x;\n";
         assert_eq!(with_module(list, "dns").unwrap(), expected);
         assert!(with_module(list, "signal").is_err());
+    }
+
+    #[test]
+    fn a_shipped_probe_is_off_until_someone_says_otherwise() {
+        let list = "[\n    builtin!(\"signal\", true),\n];\n";
+        assert_eq!(
+            with_shipped(list, "dns").unwrap(),
+            "[\n    builtin!(\"signal\", true),\n    builtin!(\"dns\", false),\n];\n"
+        );
     }
 
     #[test]

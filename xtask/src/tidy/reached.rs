@@ -57,10 +57,13 @@ fn is_reached(tree: &Tree, path: &Path) -> bool {
 fn is_crate_root(path: &Path) -> bool {
     let parts: Vec<String> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    // Below a crate's `src` a folder called tests is a module like any other.
+    let in_source = parts.iter().rev().skip(1).any(|part| *part == "src");
     match parts.as_slice() {
         [.., "src", "lib.rs" | "main.rs"] | [.., "build.rs"] => true,
-        [.., "tests" | "benches" | "examples", name] => *name != "mod.rs",
-        [.., "src", "bin", _] | [.., "tests" | "benches" | "examples", _, "main.rs"] => true,
+        [.., "src", "bin", _] => true,
+        [.., "tests" | "benches" | "examples", name] => !in_source && *name != "mod.rs",
+        [.., "tests" | "benches" | "examples", _, "main.rs"] => !in_source,
         _ => false,
     }
 }
@@ -155,6 +158,12 @@ mod tests {
         assert_eq!(errors(&files), Vec::<String>::new());
         let files = [("c/tests/part/main.rs", ""), ("c/tests/part/one.rs", "")];
         assert_eq!(errors(&files).len(), 1);
+    }
+
+    #[test]
+    fn a_folder_of_tests_in_the_source_is_a_module_like_any_other() {
+        let files = [("c/src/lib.rs", "mod tests;\n"), ("c/src/tests/mod.rs", ""), ("c/src/tests/one.rs", "")];
+        assert_eq!(errors(&files), ["c/src/tests/one.rs: no `mod` reaches this file, so it is never compiled"]);
     }
 
     #[test]

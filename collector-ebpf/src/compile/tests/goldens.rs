@@ -1,3 +1,5 @@
+//! Plan split, record layout and costs on the fixture kernel, against goldens: what we decide, never what a kernel says.
+
 use std::fmt::Write;
 use std::path::Path;
 
@@ -83,4 +85,12 @@ fn a_star_reads_strings_and_leaves_pointers_out() {
         false,
         "SELECT * FROM tracepoint.sched_process_exec WHERE filename = '/bin/sh'",
     );
+}
+
+#[test]
+fn the_shipped_probes_are_split_as_they_were() {
+    for probe in crate::probes::builtin() {
+        let reason = "A shipped probe: what it costs in the kernel, and what is left for after it.";
+        check(&format!("probes/{}", probe.name), reason, true, probe.sql);
+    }
 }

@@ -1,3 +1,5 @@
+//! What the compiler refuses, with the SQLSTATE, the place and the hint.
+
 use super::{compile_on, fixture_kernel};
 
 /// The query is refused with this code, at the first place where `at` stands in it, with this in message or hint.
