@@ -1,0 +1,292 @@
+//! A portal from its first to its last row.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use pgwire::messages::PgWireBackendMessage;
+use pgwire::messages::copy::CopyOutResponse;
+use pgwire::messages::data::{FieldDescription, RowDescription};
+use probepilot_sql::statement::Statement;
+use probepilot_sql::{SqlError, SqlState};
+
+use super::Connection;
+use super::block::Status;
+use super::command::{Command, Fetch, Motion};
+use super::copy::CopyFormat;
+use super::link::Failure;
+use super::portal::{Portal, Prepared, State};
+use super::rows::{Framing, RowSource, shown_schema, text_rows, wire_columns};
+use crate::pg::backend::{Outcome, Plan};
+use crate::pg::encode::WireColumn;
+use crate::pg::wire::Severity;
+
+/// What is sent before the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// Their description, as the simple protocol wants.
+    Described,
+    /// Nothing: the client has asked for the description before.
+    Rows,
+}
+
+impl Connection {
+    /// Plans a statement, unless the client cancels or leaves meanwhile.
+    pub(super) async fn plan(
+        &mut self,
+        text: &Arc<str>,
+        statement: &Statement,
+        types: &[Option<DataType>],
+    ) -> Result<Arc<dyn Plan>, Failure> {
+        Ok(self.link.guard(self.session.prepare(text, statement, types)).await??)
+    }
+
+    /// Refuses what a ROLLBACK could not take back.
+    pub(super) fn refuse_changes_in_block(&self, statement: &Statement) -> Result<(), SqlError> {
+        let name = match statement {
+            Statement::CreateProbe(_) => "CREATE PROBE",
+            Statement::AlterProbe { .. } => "ALTER PROBE",
+            Statement::DropProbe { .. } => "DROP PROBE",
+            Statement::DropTable { .. } => "DROP TABLE",
+            Statement::AlterTableSet { .. } => "ALTER TABLE",
+            Statement::CommentOnProbe { .. } => "COMMENT ON PROBE",
+            _ => return Ok(()),
+        };
+        if self.block.status == Status::Idle {
+            return Ok(());
+        }
+        let message = format!("{name} cannot run inside a transaction block");
+        Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message)
+            .hint("It takes effect at once. In drivers that begin blocks by themselves, turn autocommit on."))
+    }
+
+    /// The columns of the rows it gives; `None` when it gives none.
+    pub(super) fn row_schema(&self, prepared: &Prepared) -> Result<Option<SchemaRef>, SqlError> {
+        let Some((statement, command)) = &prepared.parsed else { return Ok(None) };
+        Ok(match command.as_ref() {
+            Command::Run => {
+                let schema = prepared.plan.as_ref().and_then(|plan| plan.schema());
+                schema.map(|schema| shown_schema(statement, schema))
+            }
+            Command::Fetch(Fetch { name, send: true, .. }) => {
+                let cursor = self
+                    .portals
+                    .get(name)
+                    .map_err(|error| SqlError { message: format!("cursor \"{name}\" does not exist"), ..error })?;
+                self.row_schema(&cursor.prepared)?
+            }
+            Command::Execute { name, .. } => {
+                let inner = self.statements.get(name)?;
+                // A prepared EXECUTE is refused, so that this ends.
+                if matches!(&inner.parsed, Some((_, command)) if matches!(**command, Command::Execute { .. })) {
+                    return Ok(None);
+                }
+                self.row_schema(inner)?
+            }
+            Command::Show(name) => Some(text_rows(&[shown_name(name)], &[]).schema),
+            Command::ShowAll => Some(text_rows(&["name", "setting", "description"], &[]).schema),
+            _ => None,
+        })
+    }
+
+    pub(super) fn put_row_description(&mut self, columns: &[WireColumn]) {
+        let fields = columns
+            .iter()
+            .map(|column| {
+                let WireColumn { field, wire, format } = column;
+                // A zero byte would end the name on the wire.
+                let name = field.name().replace('\0', "");
+                FieldDescription::new(name, 0, 0, wire.oid, wire.length, wire.modifier, format.code())
+            })
+            .collect();
+        self.link.outbox.put(&PgWireBackendMessage::RowDescription(RowDescription::new(fields)));
+    }
+
+    /// Runs a portal, or runs it on, until `rows_max` of its rows were sent.
+    pub(super) async fn run(&mut self, portal: &mut Portal, rows_max: Option<u64>, show: Show) -> Result<(), Failure> {
+        let Some((statement, command)) = portal.prepared.parsed.clone() else {
+            self.link.outbox.put_empty(b'I');
+            return Ok(());
+        };
+        self.block.allows(&command)?;
+        match command.as_ref() {
+            Command::Run => {
+                self.refuse_changes_in_block(&statement)?;
+                if self.open(portal, &statement).await? {
+                    self.stream(portal, rows_max, show).await?;
+                }
+            }
+            Command::Show(name) => {
+                let rows = vec![vec![self.shown(name)?]];
+                self.open_text(portal, &statement, &[shown_name(name)], &rows);
+                self.stream(portal, rows_max, show).await?;
+            }
+            Command::ShowAll => {
+                let rows: Vec<Vec<String>> = self.session.settings().into_iter().map(Vec::from).collect();
+                self.open_text(portal, &statement, &["name", "setting", "description"], &rows);
+                self.stream(portal, rows_max, show).await?;
+            }
+            Command::Copy { format, .. } => self.copy_out(portal, &statement, format).await?,
+            Command::Fetch(fetch) => self.fetch(portal, fetch, show).await?,
+            Command::Execute { name, arguments } => {
+                let inner = self.statements.get(name)?.clone();
+                if matches!(&inner.parsed, Some((_, command)) if matches!(**command, Command::Execute { .. })) {
+                    return Err(SqlError::unsupported("EXECUTE of a prepared EXECUTE is not supported").into());
+                }
+                let parameters = self.arguments(name, &inner, arguments).await?;
+                let mut inner = Portal::new(inner, parameters, portal.formats.clone());
+                Box::pin(self.run(&mut inner, None, show)).await?;
+                portal.state = State::Finished;
+            }
+            control => {
+                let tag = self.control(&portal.prepared, control).await?;
+                portal.state = State::Finished;
+                self.link.outbox.put_tag(&tag);
+            }
+        }
+        Ok(())
+    }
+
+    fn open_text(&self, portal: &mut Portal, statement: &Statement, names: &[&str], rows: &[Vec<String>]) {
+        if matches!(portal.state, State::Ready) {
+            let rows = RowSource::new(text_rows(names, rows), statement);
+            portal.state = State::Streaming(Box::new(rows), "SHOW");
+        }
+    }
+
+    /// Starts the portal's plan if it has not run. Says whether there are rows; otherwise the client was told all.
+    pub(super) async fn open(&mut self, portal: &mut Portal, statement: &Statement) -> Result<bool, Failure> {
+        if !matches!(portal.state, State::Ready) {
+            return Ok(true);
+        }
+        let plan = portal.prepared.plan.clone().expect("what is run or copied was planned");
+        let run = plan.run(portal.parameters.clone());
+        // Work on rows can be dropped; a change cannot stop half way, and is awaited.
+        let outcome = if plan.schema().is_some() { self.link.guard(run).await?? } else { run.await? };
+        match outcome {
+            Outcome::Rows { stream, tag } => {
+                portal.state = State::Streaming(Box::new(RowSource::new(stream, statement)), tag);
+                Ok(true)
+            }
+            Outcome::Done { tag, notices } => {
+                for notice in notices {
+                    self.link.outbox.put_notice(Severity::Notice, &SqlError::new(SqlState("00000"), notice));
+                }
+                self.link.outbox.put_tag(&tag);
+                portal.state = State::Finished;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Sends the rows of a portal that was started.
+    async fn stream(&mut self, portal: &mut Portal, rows_max: Option<u64>, show: Show) -> Result<(), Failure> {
+        let Some(schema) = self.row_schema(&portal.prepared)? else {
+            return match &portal.state {
+                State::Finished => {
+                    Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "portal cannot be run again").into())
+                }
+                _ => Err(SqlError::internal("a statement without columns gave rows", "no schema in its plan").into()),
+            };
+        };
+        let columns = wire_columns(&schema, &portal.formats)?;
+        if show == Show::Described {
+            self.put_row_description(&columns);
+        }
+        let zone = self.zone();
+        let State::Streaming(rows, tag) = &mut portal.state else {
+            self.link.outbox.put_tag("SELECT 0");
+            return Ok(());
+        };
+        let tag = *tag;
+        let sent = rows.send(&mut self.link, &columns, &zone, rows_max, Framing::Rows).await?;
+        if !sent.finished {
+            self.link.outbox.put_empty(b's');
+            return Ok(());
+        }
+        portal.state = State::Finished;
+        if tag == "SELECT" {
+            self.link.outbox.put_tag(&format!("SELECT {}", sent.rows));
+        } else {
+            self.link.outbox.put_tag(tag);
+        }
+        Ok(())
+    }
+
+    async fn copy_out(
+        &mut self,
+        portal: &mut Portal,
+        statement: &Statement,
+        format: &CopyFormat,
+    ) -> Result<(), Failure> {
+        if !self.open(portal, statement).await? {
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "COPY needs a query that gives rows").into());
+        }
+        let schema = portal.prepared.plan.as_ref().and_then(|plan| plan.schema());
+        let State::Streaming(rows, _) = &mut portal.state else {
+            return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "portal cannot be run again").into());
+        };
+        let schema = schema.ok_or_else(|| SqlError::internal("a copy gave rows without columns", "no schema"))?;
+        let codes = [format.value_format().code()];
+        let columns = wire_columns(&schema, &codes)?;
+        let count = columns.len();
+        let response = CopyOutResponse::new(codes[0] as i8, count as i16, vec![codes[0]; count]);
+        self.link.outbox.put(&PgWireBackendMessage::CopyOutResponse(response));
+        format.begin(&columns, &mut self.link.outbox.buffer);
+        let zone = self.session.setting("TimeZone").and_then(|name| crate::pg::encode::Zone::parse(&name));
+        let zone = zone.unwrap_or(crate::pg::encode::Zone::UTC);
+        let sent = rows.send(&mut self.link, &columns, &zone, None, Framing::Copy(format)).await?;
+        format.end(sent.rows, &mut self.link.outbox.buffer);
+        self.link.outbox.put_empty(b'c');
+        self.link.outbox.put_tag(&format!("COPY {}", sent.rows));
+        portal.state = State::Finished;
+        Ok(())
+    }
+
+    /// Takes rows from a cursor. `portal` is the FETCH itself, whose formats count unless the cursor is binary.
+    async fn fetch(&mut self, portal: &mut Portal, fetch: &Fetch, show: Show) -> Result<(), Failure> {
+        let mut cursor = self.portals.take("cursor", &fetch.name)?;
+        let Some((statement, _)) = cursor.prepared.parsed.clone() else {
+            return Err(SqlError::internal("a cursor has no query", "it was declared empty").into());
+        };
+        let schema = self.row_schema(&cursor.prepared)?;
+        let schema = schema.ok_or_else(|| SqlError::internal("a cursor has no columns", "its plan has no schema"))?;
+        let formats = if cursor.formats.is_empty() { &portal.formats } else { &cursor.formats };
+        let columns = wire_columns(&schema, formats)?;
+        self.open(&mut cursor, &statement).await?;
+        if show == Show::Described && fetch.send {
+            self.put_row_description(&columns);
+        }
+        let zone = self.zone();
+        let mut taken = 0;
+        if let State::Streaming(rows, _) = &mut cursor.state {
+            let (skipped, wanted) = steps(fetch.motion, rows.position)?;
+            rows.send(&mut self.link, &columns, &zone, Some(skipped), Framing::Skip).await?;
+            let framing = if fetch.send { Framing::Rows } else { Framing::Skip };
+            taken = rows.send(&mut self.link, &columns, &zone, wanted, framing).await?.rows;
+        }
+        self.portals.put_back(fetch.name.clone(), cursor);
+        portal.state = State::Finished;
+        self.link.outbox.put_tag(&format!("{} {taken}", if fetch.send { "FETCH" } else { "MOVE" }));
+        Ok(())
+    }
+}
+
+/// How many rows to pass over and how many to take, from a row number.
+fn steps(motion: Motion, position: u64) -> Result<(u64, Option<u64>), SqlError> {
+    let backward = || {
+        SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "cursor can only scan forward")
+            .hint("Cursors read their rows once. Declare it again to start over.")
+    };
+    match motion {
+        Motion::Forward(count) => Ok((0, count)),
+        Motion::Relative(rows) => Ok((rows - 1, Some(1))),
+        Motion::Absolute(row) if row > position => Ok((row - position - 1, Some(1))),
+        Motion::Absolute(_) | Motion::Backward => Err(backward()),
+    }
+}
+
+/// The column name of SHOW: the setting as PostgreSQL spells it.
+fn shown_name(name: &str) -> &str {
+    const SPELLED: [&str; 3] = ["TimeZone", "DateStyle", "IntervalStyle"];
+    SPELLED.iter().find(|spelled| spelled.eq_ignore_ascii_case(name)).copied().unwrap_or(name)
+}

@@ -1,0 +1,11 @@
+//! The Postgres door with real clients, over a small engine of its own: protocol, types, limits.
+
+mod backend; // Accounts and sessions over a plain DataFusion context.
+mod server; // A door on a free port, with a temporary directory.
+mod raw; // A client that says exactly what a test wants.
+mod login; // Who comes in.
+mod protocol; // Messages in every order.
+mod transactions; // Blocks, cursors, prepared statements, settings.
+mod streaming; // Memory, cancel, time, live rows.
+mod psql; // The real psql.
+mod drivers; // Python's drivers.
