@@ -399,3 +399,29 @@ async fn what_a_slow_reader_made_grow_shrinks_after_it() {
     }
     assert!(lake.journal_bytes() <= 16 << 20, "{}", lake.journal_bytes());
 }
+
+#[test]
+fn after_a_broken_connection_the_catalog_is_asked_whether_the_commit_was_stored() {
+    on_both(async |place| {
+        let Place::Postgres { .. } = &place else { return };
+        let (lake, table) = lake_with_table(&place).await;
+        let broken = async |extra: &str| {
+            let mut transaction = lake.inner.database.write("commit", TURNSTILE).await.unwrap();
+            let change = change::Change::begin(&mut transaction).await.unwrap();
+            change.finish(&mut transaction, Some(extra)).await.unwrap();
+            let backend = transaction.row("SELECT pg_backend_pid()", vec![]).await.unwrap().unwrap();
+            let backend: i32 = backend.get(0).unwrap();
+            let terminate = format!("SELECT pg_terminate_backend({backend}, 10000)::INT::BIGINT");
+            assert_eq!(number(&lake, &terminate).await, 1);
+            lake.finish(transaction, extra).await
+        };
+        let before = lake.manifest().snapshot;
+        assert!(matches!(broken("lost").await, Err(CatalogError::Database { .. })));
+        assert_eq!(lake.refresh().await.unwrap().snapshot, before);
+
+        // As if the answer to COMMIT had been lost, and not the COMMIT: a snapshot with this text is there.
+        execute(&lake, "UPDATE ducklake_snapshot_changes SET commit_extra_info = 'stored' WHERE snapshot_id = 1").await;
+        assert_eq!(broken("stored").await.unwrap().snapshot, before);
+        lake.commit(commit_of(0, 1, vec![(&table, segment(&table, "a.parquet", 1, 1))])).await.unwrap();
+    });
+}
