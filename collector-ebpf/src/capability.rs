@@ -32,7 +32,7 @@ impl Missing {
     /// The command that gives `binary` all it needs; `setcap` replaces what a file had, so it names all of them.
     pub fn setcap_command(&self, binary: &Path) -> String {
         let all: Vec<&str> = NEEDED.iter().map(|(name, _)| *name).collect();
-        format!("sudo setcap {}=ep {}", all.join(","), binary.display())
+        format!("sudo setcap {}=ep {}", all.join(","), quoted(&binary.display().to_string()))
     }
 
     /// What is missing, as a sentence.
@@ -51,6 +51,12 @@ impl Missing {
         let binary = std::env::current_exe().unwrap_or_else(|_| "probepilot".into());
         format!("Run it as root, or give it what it lacks: {}", self.setcap_command(&binary))
     }
+}
+
+/// A word for a shell: as it is when nothing in it means something there.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:,@%".contains(c);
+    if word.chars().all(plain) { word.to_string() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 /// The rights this process lacks; `None` when it has all.
@@ -89,6 +95,7 @@ mod tests {
             missing.setcap_command(Path::new("/usr/bin/probepilot")),
             "sudo setcap cap_dac_read_search,cap_sys_ptrace,cap_perfmon,cap_bpf=ep /usr/bin/probepilot"
         );
+        assert!(missing.setcap_command(Path::new("/it's here")).ends_with(r"=ep '/it'\''s here'"));
     }
 
     #[test]

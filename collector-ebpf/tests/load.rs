@@ -395,9 +395,10 @@ fn what_works_as_this_user() {
             Ok(probe)
         });
         match loaded {
-            Ok(_probe) => {
+            Ok(probe) => {
                 call(5);
                 assert_eq!(rings.drain(|_| ()), 5, "{name:?}");
+                assert!(probe.info().unwrap().memory_bytes > 0, "{name:?}");
                 println!("works: {}", name[0]);
             }
             Err(error) => told(name[0], &error),
@@ -447,4 +448,12 @@ fn the_capabilities_we_name_are_enough_and_each_is_needed() {
     check(&["dac_read_search", "sys_ptrace", "bpf"], "cap_perfmon", &["executable", "rings"]);
     check(&["dac_read_search", "sys_ptrace", "perfmon"], "cap_bpf", &["executable"]);
     check(&[], "cap_dac_read_search,cap_sys_ptrace,cap_perfmon,cap_bpf", &[]);
+
+    // And the very command we print, without the rights it is run with.
+    let command = capability::Missing { capabilities: Vec::new(), in_user_namespace: false }.setcap_command(&binary);
+    let mut words = command.split(' ').skip_while(|word| *word == "sudo");
+    match Command::new(words.next().unwrap()).args(words).status() {
+        Ok(status) if status.success() => check(&[], "", &["executable", "rings", "tp_btf", "tracepoint"]),
+        other => println!("skipped the printed command: needs setcap and a file system that keeps it: {other:?}"),
+    }
 }
