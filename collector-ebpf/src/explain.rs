@@ -1,7 +1,7 @@
 //! What EXPLAIN says: which part runs where, the record, the program and its costs.
 
 use crate::compile::layout::Cell;
-use crate::compile::leaf::{Leaf, Space, StringAt};
+use crate::compile::leaf::Leaf;
 use crate::compile::read::helper;
 use crate::compile::split::{Carried, Split};
 use crate::compile::{CompiledProbe, OutputColumn, taxes_system_calls};
@@ -47,11 +47,15 @@ pub(crate) fn lines(probe: &CompiledProbe, verbose: bool) -> Vec<String> {
         let place = if *in_kernel { "in kernel" } else { "after kernel" };
         lines.push(format!("Column {}: {}, {place}: {}", column.name, column.sql_type.sql(), planned.text));
     }
-    if reads_user_memory(split) {
-        lines.push(
-            "User memory: a page that is not there reads as NULL and is counted as unreadable; it is not read again"
-                .to_owned(),
-        );
+    match &probe.object.companion {
+        Some(companion) => lines.push(format!(
+            "User memory: what cannot be read at entry is read again at {}; still unreadable it is NULL and counted",
+            companion.hook
+        )),
+        None if split.leaves.iter().any(Leaf::may_fault) => {
+            lines.push("User memory: what cannot be read is NULL and counted as unreadable".to_owned());
+        }
+        None => {}
     }
     lines.push(record_line(probe));
     lines.push(format!(
@@ -60,16 +64,15 @@ pub(crate) fn lines(probe: &CompiledProbe, verbose: bool) -> Vec<String> {
         probe.stack_bytes,
         helpers(&probe.object.insns).join(", ")
     ));
+    if let Some(companion) = &probe.object.companion {
+        lines.push(format!("Program at {}: {} instructions", companion.hook, companion.insns.len()));
+    }
     lines.extend(probe.notices.iter().map(|notice| format!("Notice: {notice}")));
     if verbose {
         lines.extend(record_cells(probe));
         lines.extend(listing(probe));
     }
     lines
-}
-
-fn reads_user_memory(split: &Split) -> bool {
-    split.leaves.iter().any(|leaf| matches!(leaf, Leaf::String { at: StringAt::Pointer(_), space: Space::User, .. }))
 }
 
 fn record_line(probe: &CompiledProbe) -> String {

@@ -50,7 +50,17 @@ pub enum MapRef {
     Bucket,
     /// A per-CPU array with one entry of `scratch_bytes`.
     Scratch,
+    /// Calls that wait for their return, shared by a program and its [`ProgramObject::companion`]: key u64 pid and tid,
+    /// value of [`PENDING_BYTES`]. At most [`PENDING_MAX`]; the oldest give way, since a thread that is killed in a call
+    /// never returns from it.
+    Pending,
 }
+
+/// Bytes of a value of [`MapRef::Pending`].
+pub const PENDING_BYTES: u32 = 64;
+
+/// Entries of [`MapRef::Pending`].
+pub const PENDING_MAX: u32 = 4096;
 
 /// Size of the one entry of [`MapRef::Bucket`].
 pub const BUCKET_BYTES: u32 = 64;
@@ -138,4 +148,6 @@ pub struct ProgramObject {
     pub scratch_bytes: u32,
     /// The SQL, by rising instruction index; the first should be at 0.
     pub lines: Vec<SourceLine>,
+    /// The other end of a pair: it shares all maps, is attached first and detached last.
+    pub companion: Option<Box<ProgramObject>>,
 }

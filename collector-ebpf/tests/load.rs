@@ -124,6 +124,7 @@ fn program(hook: &Arc<Hook>, name: &str) -> ProgramObject {
         patches: vec![(patch, Patch::ProbeId)],
         scratch_bytes: 0,
         lines,
+        companion: None,
     }
 }
 

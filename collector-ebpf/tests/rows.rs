@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -344,4 +345,38 @@ fn a_failing_call_is_seen_with_its_error() {
         })
     };
     errors.rows_until(wanted);
+}
+
+#[test]
+fn a_path_whose_page_is_not_there_is_read_at_the_return() {
+    let Some(kernel) = host() else { return };
+    let (directory, files) = files(1);
+    // The path lies in a file that is mapped and was never touched: the first to look at it is the system call.
+    let name = std::ffi::CString::new(files[0].display().to_string()).unwrap();
+    let holder = directory.path().join("holder");
+    let mut running = Running::start(&kernel, &opens_below(directory.path()), 1 << 20, 0);
+    const TIMES: u64 = 20;
+    for _ in 0..TIMES {
+        std::fs::write(&holder, name.as_bytes_with_nul()).unwrap();
+        let holder = File::open(&holder).unwrap();
+        // SAFETY: a fresh private mapping of a file that is longer than nothing; checked before it is used.
+        let page = unsafe {
+            libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, libc::MAP_PRIVATE, holder.as_raw_fd(), 0)
+        };
+        assert_ne!(page, libc::MAP_FAILED);
+        // SAFETY: the mapping holds a C string.
+        let opened = unsafe { libc::open(page.cast(), libc::O_RDONLY | libc::O_CLOEXEC) };
+        assert!(opened >= 0);
+        // SAFETY: both are ours and not used any more.
+        unsafe {
+            libc::close(opened);
+            libc::munmap(page, 4096);
+        }
+    }
+    let wanted = files[0].display().to_string();
+    let found = |rows: &RecordBatch| texts(rows, "path").iter().filter(|path| **path == Some(wanted.clone())).count();
+    let rows = running.rows_until(|rows| found(rows) as u64 >= TIMES);
+    assert_eq!(found(&rows) as u64, TIMES);
+    let counters = running.probe.counters().unwrap();
+    assert_eq!(counters.unreadable, 0, "{counters:?}");
 }

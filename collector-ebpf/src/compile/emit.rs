@@ -18,10 +18,31 @@ use super::leaf::{COMM_BYTES, Leaf, TaskFact};
 use super::position;
 use super::read::{ReadOutcome, Sources, TaskOffsets, comm_to, helper};
 use super::split::{Carried, Split};
-use crate::object::{Counter, MapRef, Patch};
+use crate::object::{Counter, MapRef, PENDING_BYTES, Patch};
 
 /// Nanoseconds of the window in which rows are counted against the limit.
 const WINDOW_NS: i64 = 1_000_000_000;
+
+/// Which part of a query on a system call the program is.
+///
+/// A string of the process's memory cannot be read at entry while its page is not there (a few of a hundred opens). The
+/// call itself brings the page in, so the entry keeps the call's arguments, and the program at the return goes
+/// through the query with them again. Time is the entry's; the processor is the return's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// At entry: what cannot be read is left to the return.
+    Entry {
+        /// Bytes of the context that are the call's.
+        context_bytes: u16,
+    },
+    /// At the return: what was left to it.
+    Return {
+        /// The same.
+        context_bytes: u16,
+    },
+}
 
 /// What the program is besides the query.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +57,8 @@ pub struct Settings<'a> {
     pub rate_limited: bool,
     /// Members of the current task.
     pub task: TaskOffsets,
+    /// Which part.
+    pub part: Part,
 }
 
 /// A program and what it costs.
@@ -60,9 +83,14 @@ pub fn emit(split: &Split, layout: &Layout, settings: Settings<'_>) -> Result<Em
         filter_failed: assembler.label(),
         ring_full: assembler.label(),
         rate_limited: assembler.label(),
+        postpone: assembler.label(),
     };
     let mut frame = Frame::default();
     let (counters, key) = (frame.take(), frame.take());
+    let call = match settings.part {
+        Part::Whole => 0,
+        Part::Entry { .. } | Part::Return { .. } => frame.take_bytes(PENDING_BYTES as i16),
+    };
     let emitter = Emitter {
         split,
         layout,
@@ -73,6 +101,8 @@ pub fn emit(split: &Split, layout: &Layout, settings: Settings<'_>) -> Result<Em
         labels,
         counters,
         key,
+        call,
+        clock_slot: None,
     };
     emitter.program()
 }
@@ -82,6 +112,7 @@ struct Labels {
     filter_failed: Label,
     ring_full: Label,
     rate_limited: Label,
+    postpone: Label,
 }
 
 struct Emitter<'a> {
@@ -96,6 +127,10 @@ struct Emitter<'a> {
     counters: i16,
     /// The frame slot of a map's key.
     key: i16,
+    /// The frame's copy of a call that waits for its return: the clock, then the context from its eighth byte on.
+    call: i16,
+    /// The frame slot of the clock, when only the record's head needs it.
+    clock_slot: Option<i16>,
 }
 
 impl Emitter<'_> {
@@ -103,11 +138,16 @@ impl Emitter<'_> {
         self.assembler.at(self.settings.hook_span);
         self.assembler.mov(CONTEXT, R1);
         self.current_task();
-        let filters = &self.split.kernel_filters;
-        let mut filter_reads = false;
-        for filter in filters {
-            filter.condition.for_each_leaf(&mut |leaf| filter_reads |= self.split.leaves[leaf.0].is_read());
+        if let Part::Return { context_bytes } = self.settings.part {
+            self.take_call(context_bytes);
         }
+        let filters = &self.split.kernel_filters;
+        let reads = |condition: &Expression| {
+            let mut reads = false;
+            condition.for_each_leaf(&mut |leaf| reads |= self.split.leaves[leaf.0].is_read());
+            reads
+        };
+        let filter_reads = filters.iter().any(|filter| reads(&filter.condition));
         let counts_early = filter_reads || filters.iter().any(|filter| filter.condition.can_fail());
         if counts_early {
             self.find_counters();
@@ -124,14 +164,23 @@ impl Emitter<'_> {
         if !counts_early {
             self.find_counters();
         }
+        if self.layout.in_scratch() && !filter_reads {
+            self.find_scratch();
+        }
+        if self.settings.part != Part::Whole {
+            // Before anything is counted: the event may be left to the return.
+            for leaf in (0..self.split.leaves.len()).map(LeafId) {
+                if self.split.leaves[leaf.0].may_fault() {
+                    self.fetch(leaf);
+                }
+            }
+        }
         self.count(Counter::Events);
         if self.settings.rate_limited {
             self.rate();
         }
         if !self.layout.in_scratch() {
             self.reserve();
-        } else if !filter_reads {
-            self.find_scratch();
         }
         self.record()?;
         self.assembler.at(self.settings.hook_span);
@@ -161,7 +210,8 @@ impl Emitter<'_> {
 
     fn current_task(&mut self) {
         let named = |fact| self.split.leaves.contains(&Leaf::Task(fact));
-        let needed = self.settings.excluded_tgid.is_some() || named(TaskFact::Pid) || named(TaskFact::Tid);
+        let paired = self.settings.part != Part::Whole;
+        let needed = paired || self.settings.excluded_tgid.is_some() || named(TaskFact::Pid) || named(TaskFact::Tid);
         if needed {
             self.assembler.call(helper::GET_CURRENT_PID_TGID);
             self.assembler.mov(PID_TGID, R0);
@@ -170,6 +220,51 @@ impl Emitter<'_> {
             self.assembler.alu_imm(Alu::ShiftRight, R0, 32);
             self.assembler.jump_if_imm(Condition::Equal, R0, tgid as i32, self.labels.exit);
         }
+    }
+
+    /// Takes the call that waits for this return, and leaves when none does.
+    fn take_call(&mut self, context_bytes: u16) {
+        self.assembler.store(Width::Eight, FRAME, self.key, PID_TGID);
+        self.lookup(MapRef::Pending, self.labels.exit);
+        for offset in (0..context_bytes as i16).step_by(8) {
+            self.assembler.load(Width::Eight, R1, R0, offset);
+            self.assembler.store(Width::Eight, FRAME, self.call + offset, R1);
+        }
+        self.assembler.load_map(R1, MapRef::Pending);
+        self.assembler.mov(R2, FRAME);
+        self.assembler.alu_imm(Alu::Add, R2, i32::from(self.key));
+        self.assembler.call(helper::MAP_DELETE);
+        // The copy stands where the context does: fields keep their offsets, and the clock is in the head.
+        self.assembler.mov(CONTEXT, FRAME);
+        self.assembler.alu_imm(Alu::Add, CONTEXT, i32::from(self.call));
+        if let Some(leaf) = self.clock_leaf() {
+            self.sources.set_slot(leaf, self.call);
+        }
+    }
+
+    /// Keeps the call for its return.
+    fn postpone(&mut self, context_bytes: u16) {
+        self.assembler.call(helper::KTIME_GET_NS);
+        self.assembler.store(Width::Eight, FRAME, self.call, R0);
+        for offset in (8..PENDING_BYTES as i16).step_by(8) {
+            if offset < context_bytes as i16 {
+                self.assembler.load(Width::Eight, R1, CONTEXT, offset);
+                self.assembler.store(Width::Eight, FRAME, self.call + offset, R1);
+            } else {
+                self.assembler.store_imm(Width::Eight, FRAME, self.call + offset, 0);
+            }
+        }
+        self.assembler.store(Width::Eight, FRAME, self.key, PID_TGID);
+        self.assembler.load_map(R1, MapRef::Pending);
+        self.assembler.mov(R2, FRAME);
+        self.assembler.alu_imm(Alu::Add, R2, i32::from(self.key));
+        self.assembler.mov(R3, FRAME);
+        self.assembler.alu_imm(Alu::Add, R3, i32::from(self.call));
+        self.assembler.load_number(R4, 0);
+        self.assembler.call(helper::MAP_UPDATE);
+        self.assembler.jump_if_imm(Condition::Equal, R0, 0, self.labels.exit);
+        self.count(Counter::Unreadable);
+        self.assembler.jump(self.labels.exit);
     }
 
     /// R0 = the value of key 0; leaves when there is none, which cannot be for arrays.
@@ -217,15 +312,20 @@ impl Emitter<'_> {
 
     fn fetch(&mut self, leaf: LeafId) {
         if let Some(outcome) = self.sources.fetch(&mut self.assembler, &mut self.frame, leaf) {
-            self.count_outcome(outcome);
+            let again = self.split.leaves[leaf.0].may_fault() && matches!(self.settings.part, Part::Entry { .. });
+            self.count_outcome(outcome, again);
         }
     }
 
-    fn count_outcome(&mut self, outcome: ReadOutcome) {
+    fn count_outcome(&mut self, outcome: ReadOutcome, again: bool) {
         let (readable, done) = (self.assembler.label(), self.assembler.label());
         self.assembler.jump_if_imm(Condition::GreaterEqual, R0, 0, readable);
-        self.count(Counter::Unreadable);
-        self.assembler.jump(done);
+        if again {
+            self.assembler.jump(self.labels.postpone);
+        } else {
+            self.count(Counter::Unreadable);
+            self.assembler.jump(done);
+        }
         self.assembler.place(readable);
         if let Some(cut) = outcome.cut {
             self.assembler.jump_if_imm(Condition::Less, R0, i32::from(cut), done);
@@ -273,16 +373,26 @@ impl Emitter<'_> {
         assembler.place(pass);
     }
 
+    fn clock_leaf(&self) -> Option<LeafId> {
+        self.split.leaves.iter().position(|leaf| *leaf == Leaf::Task(TaskFact::Nsecs)).map(LeafId)
+    }
+
     /// The frame slot of the clock, read once.
     fn clock(&mut self) -> i16 {
-        let leaf = self.split.leaves.iter().position(|leaf| *leaf == Leaf::Task(TaskFact::Nsecs)).map(LeafId);
-        if let Some(leaf) = leaf {
+        if let Part::Return { .. } = self.settings.part {
+            return self.call;
+        }
+        if let Some(leaf) = self.clock_leaf() {
             self.fetch(leaf);
             return self.sources.slot(leaf).expect("the clock was just read");
+        }
+        if let Some(slot) = self.clock_slot {
+            return slot;
         }
         self.assembler.call(helper::KTIME_GET_NS);
         let slot = self.frame.take();
         self.assembler.store(Width::Eight, FRAME, slot, R0);
+        self.clock_slot = Some(slot);
         slot
     }
 
@@ -437,6 +547,10 @@ impl Emitter<'_> {
     }
 
     fn ends(&mut self) {
+        if let Part::Entry { context_bytes } = self.settings.part {
+            self.assembler.place(self.labels.postpone);
+            self.postpone(context_bytes);
+        }
         for (label, counter) in [
             (self.labels.filter_failed, Counter::ExpressionError),
             (self.labels.rate_limited, Counter::RateLimited),

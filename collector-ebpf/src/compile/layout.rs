@@ -8,8 +8,8 @@
 //! 24       columns           widest first; then fixed bytes; then strings, the longest last
 //! ```
 //!
-//! A record whose last string is longer than [`STRING_IN_PLACE_MAX`], or whose filter looks at strings, is built in
-//! scratch memory and ends with its last string; every other is built in the ring and has a fixed size.
+//! A record whose last string is longer than [`STRING_IN_PLACE_MAX`], or whose strings are read before its place in the
+//! ring is taken (for the filter, or because the read may have to be tried again), is built in scratch memory and ends with its last string; every other is built in the ring and has a fixed size.
 
 use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -128,8 +128,8 @@ enum Shape {
     Clock(Cell),
 }
 
-/// Lays the record out.
-pub fn layout(split: &Split) -> Result<Layout, Refused> {
+/// Lays the record out; in scratch memory when `read_early`: strings are read before it is known whether there is a row.
+pub fn layout(split: &Split, read_early: bool) -> Result<Layout, Refused> {
     if let Some(column) = split.record.get(COLUMNS_MAX) {
         let message = format!("a record holds at most {COLUMNS_MAX} columns");
         return Err(Refused { message, span: column.span });
@@ -176,7 +176,7 @@ pub fn layout(split: &Split) -> Result<Layout, Refused> {
         _ => 0,
     });
     let read_by_filter = filter_reads(split);
-    let in_scratch = longest_bytes > STRING_IN_PLACE_MAX + 2 || !read_by_filter.is_empty();
+    let in_scratch = read_early || longest_bytes > STRING_IN_PLACE_MAX + 2 || !read_by_filter.is_empty();
     let mut scratch = u32::from(bytes);
     let mut filter_strings = Vec::new();
     for leaf in read_by_filter {

@@ -140,6 +140,11 @@ impl Leaf {
         }
     }
 
+    /// Whether it is a string of the process's memory: a page of it may not be there yet.
+    pub fn may_fault(&self) -> bool {
+        matches!(self, Leaf::String { at: StringAt::Pointer(_), space: Space::User, .. })
+    }
+
     /// Whether it is copied to memory by a helper before it can be looked at.
     pub fn is_read(&self) -> bool {
         matches!(self, Leaf::KernelBytes { .. } | Leaf::String { .. })

@@ -31,11 +31,11 @@ use crate::after::AfterPart;
 use crate::decode::RecordDecoder;
 use crate::explain;
 use crate::functions::{ProcessFacts, process};
-use crate::kernel::{BtfKind, Hook, HookContext, HookKind, Kernel};
-use crate::object::{ProgramObject, SourceLine};
+use crate::kernel::{BtfKind, Hook, HookContext, HookKind, Kernel, Place};
+use crate::object::{PENDING_BYTES, ProgramObject, SourceLine};
 use bind::Binder;
 use clauses::Clauses;
-use emit::{Emitted, Settings};
+use emit::{Emitted, Part, Settings};
 use layout::Layout;
 use leaf::{Leaf, TaskFact};
 use names::{START_COLUMN, Scope};
@@ -143,7 +143,8 @@ pub fn compile(
     let columns = items.iter().map(|item| item.column(&schema, text)).collect::<Result<Vec<_>, _>>()?;
     let outputs = items.into_iter().map(|item| item.planned).collect();
     let split = split::split(&scope, &schema, conjuncts, outputs)?;
-    let layout = layout::layout(&split).map_err(|refused| refused.to_sql(text))?;
+    let returns = return_hook(kernel, &hook, &split);
+    let layout = layout::layout(&split, returns.is_some()).map_err(|refused| refused.to_sql(text))?;
     let task_offsets =
         task_offsets(kernel, &split).map_err(|error| error.at(position::of_span(text, clauses.hook_span)))?;
     let settings = Settings {
@@ -153,12 +154,19 @@ pub fn compile(
         excluded_tgid: options.excluded_tgid.filter(|_| hook.context == HookContext::Task),
         rate_limited: options.stored,
         task: task_offsets,
+        part: returns.as_ref().map_or(Part::Whole, |(_, context_bytes)| Part::Entry { context_bytes: *context_bytes }),
     };
     let emitted = emit::emit(&split, &layout, settings)?;
+    let mut program = object(&emitted, hook, &layout, options, text);
+    if let Some((hook, context_bytes)) = returns {
+        let settings = Settings { part: Part::Return { context_bytes }, ..settings };
+        let emitted = emit::emit(&split, &layout, settings)?;
+        program.companion = Some(Box::new(object(&emitted, hook, &layout, options, text)));
+    }
     let after = after_part(&split, &columns, &binder, text)?;
     Ok(CompiledProbe {
         summary: explain::summary(&split, &columns),
-        object: object(&emitted, hook, &layout, options, text),
+        object: program,
         columns,
         limit: clauses.limit,
         notices: scope.notices,
@@ -495,7 +503,31 @@ fn object(emitted: &Emitted, hook: Arc<Hook>, layout: &Layout, options: &Compile
         patches: assembled.patches.clone(),
         scratch_bytes: u32::from(layout.scratch_bytes),
         lines,
+        companion: None,
     }
+}
+
+/// System calls after which the memory they were given is gone, or that do not return.
+const WITHOUT_RETURN: [&str; 5] = ["execve", "execveat", "exit", "exit_group", "rt_sigreturn"];
+
+/// Where strings that could not be read at a system call's entry are read again, and the bytes of the entry's context;
+/// `None` where nothing is to be read again or there is no such place.
+fn return_hook(kernel: &Kernel, hook: &Hook, split: &Split) -> Option<(Arc<Hook>, u16)> {
+    let call = hook.name.strip_prefix("sys_enter_").filter(|call| !WITHOUT_RETURN.contains(call))?;
+    if !taxes_system_calls(hook) || !split.leaves.iter().any(Leaf::may_fault) {
+        return None;
+    }
+    let mut context_bytes = 8;
+    for field in &hook.fields {
+        let Place::ContextOffset { offset } = field.place else { return None };
+        // Numbers of calls take four bytes, arguments a slot of eight; both end in the slot they start in.
+        context_bytes = context_bytes.max(offset / 8 * 8 + 8);
+    }
+    if u32::from(context_bytes) > PENDING_BYTES {
+        return None;
+    }
+    let returns = kernel.hook(&["tracepoint", "syscalls", &format!("sys_exit_{call}")]).ok()?;
+    Some((returns, context_bytes))
 }
 
 /// Whether the hook sees every system call to find one: it costs all of them something.

@@ -13,6 +13,8 @@ use super::leaf::{COMM_BYTES, Leaf, Place, Space, StringAt, TaskFact};
 pub mod helper {
     #![expect(missing_docs, reason = "the kernel's own names")]
     pub const MAP_LOOKUP: i32 = 1;
+    pub const MAP_UPDATE: i32 = 2;
+    pub const MAP_DELETE: i32 = 3;
     pub const KTIME_GET_NS: i32 = 5;
     pub const GET_SMP_PROCESSOR_ID: i32 = 8;
     pub const GET_CURRENT_PID_TGID: i32 = 14;
@@ -31,6 +33,8 @@ pub mod helper {
     pub fn name(number: i32) -> &'static str {
         match number {
             MAP_LOOKUP => "map_lookup_elem",
+            MAP_UPDATE => "map_update_elem",
+            MAP_DELETE => "map_delete_elem",
             KTIME_GET_NS => "ktime_get_ns",
             GET_SMP_PROCESSOR_ID => "get_smp_processor_id",
             GET_CURRENT_PID_TGID => "get_current_pid_tgid",
@@ -94,6 +98,11 @@ impl<'a> Sources<'a> {
     /// Nothing is read yet.
     pub fn new(leaves: &'a [Leaf], task: TaskOffsets, string_offsets: HashMap<LeafId, u16>) -> Sources<'a> {
         Sources { leaves, task, string_offsets, slots: HashMap::new(), comm: None, uid_gid: None }
+    }
+
+    /// The leaf's number is in this frame slot already.
+    pub fn set_slot(&mut self, leaf: LeafId, slot: i16) {
+        self.slots.insert(leaf, slot);
     }
 
     /// The frame slot of a leaf that was fetched.

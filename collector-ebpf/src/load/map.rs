@@ -12,6 +12,8 @@ use super::syscall::{Command, bpf, bpf_fd, object_name, raw};
 pub enum MapKind {
     Array = 2,
     PerCpuArray = 6,
+    /// Keys of eight bytes.
+    LruHash = 9,
     ArrayOfMaps = 12,
     Ring = 27,
 }
@@ -51,7 +53,11 @@ impl Map {
         }
         let mut attributes = Attributes {
             kind: spec.kind as u32,
-            key_bytes: if spec.kind == MapKind::Ring { 0 } else { 4 },
+            key_bytes: match spec.kind {
+                MapKind::Ring => 0,
+                MapKind::LruHash => 8,
+                MapKind::Array | MapKind::PerCpuArray | MapKind::ArrayOfMaps => 4,
+            },
             value_bytes: spec.value_bytes,
             entries: spec.entries,
             flags: 0,

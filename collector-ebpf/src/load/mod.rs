@@ -21,7 +21,10 @@ pub use program::ProgramInfo;
 pub use rings::{Interrupter, RingMap, Rings};
 
 use crate::kernel::Hook;
-use crate::object::{BUCKET_BYTES, Counter, MapRef, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Patch, ProgramObject};
+use crate::object::{
+    BUCKET_BYTES, Counter, Insn, MapRef, PENDING_BYTES, PENDING_MAX, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Patch,
+    ProgramObject,
+};
 use attach::Attachment;
 use map::{Map, MapKind, MapSpec};
 
@@ -41,13 +44,82 @@ pub struct LoadOptions {
 pub struct LoadedProbe {
     // Dropped first: nothing runs any more when program and maps go.
     attachment: Option<Attachment>,
+    /// The other end of a pair; detached after the first.
+    companion_attachment: Option<Attachment>,
     program: OwnedFd,
-    counters: Map,
-    bucket: Option<Map>,
-    scratch: Option<Map>,
+    companion: Option<(OwnedFd, Arc<Hook>)>,
+    maps: Maps,
     rings: RingMap,
     cpu_count: usize,
     hook: Arc<Hook>,
+}
+
+/// A probe's own maps.
+#[derive(Debug)]
+struct Maps {
+    counters: Map,
+    bucket: Option<Map>,
+    scratch: Option<Map>,
+    pending: Option<Map>,
+}
+
+impl Maps {
+    fn create(object: &ProgramObject) -> Result<Maps, LoadError> {
+        let uses = |wanted| {
+            let in_one = |object: &ProgramObject| object.map_uses.iter().any(|(_, map)| *map == wanted);
+            in_one(object) || object.companion.as_deref().is_some_and(in_one)
+        };
+        let map =
+            |kind, name, value_bytes, entries| Map::create(&MapSpec { kind, name, value_bytes, entries, inner: None });
+        let scratch_bytes = object.scratch_bytes.next_multiple_of(8).max(8);
+        Ok(Maps {
+            counters: map(MapKind::PerCpuArray, "counters", Counter::ALL.len() as u32 * 8, 1)?,
+            bucket: uses(MapRef::Bucket).then(|| map(MapKind::Array, "bucket", BUCKET_BYTES, 1)).transpose()?,
+            scratch: uses(MapRef::Scratch)
+                .then(|| map(MapKind::PerCpuArray, "scratch", scratch_bytes, 1))
+                .transpose()?,
+            pending: uses(MapRef::Pending)
+                .then(|| map(MapKind::LruHash, "pending", PENDING_BYTES, PENDING_MAX))
+                .transpose()?,
+        })
+    }
+
+    /// The program's instructions with maps and options in their places.
+    fn filled(&self, object: &ProgramObject, rings: &RingMap, options: LoadOptions) -> Result<Vec<Insn>, LoadError> {
+        const MADE: &str = "made because a program uses it";
+        let mut insns = object.insns.clone();
+        let malformed = |what: String| LoadError::Malformed { program: object.name.clone(), what };
+        for (index, map) in &object.map_uses {
+            let fd = match map {
+                MapRef::Rings => rings.as_fd(),
+                MapRef::Counters => self.counters.as_fd(),
+                MapRef::Bucket => self.bucket.as_ref().expect(MADE).as_fd(),
+                MapRef::Scratch => self.scratch.as_ref().expect(MADE).as_fd(),
+                MapRef::Pending => self.pending.as_ref().expect(MADE).as_fd(),
+            };
+            let insn = insns
+                .get_mut(*index)
+                .filter(|insn| insn.code == LOAD_WIDE && matches!(insn.src, PSEUDO_MAP_FD | PSEUDO_MAP_VALUE))
+                .ok_or_else(|| malformed(format!("instruction {index} does not load a map")))?;
+            insn.imm = syscall::raw(fd).cast_signed();
+        }
+        for (index, patch) in &object.patches {
+            let insn = insns.get_mut(*index).ok_or_else(|| malformed(format!("there is no instruction {index}")))?;
+            insn.imm = match patch {
+                Patch::ProbeId => options.probe_id.cast_signed(),
+                Patch::RowsPerSecondMax => i32::try_from(options.rows_per_second_max).unwrap_or(i32::MAX),
+            };
+        }
+        Ok(insns)
+    }
+
+    fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        [Some(&self.counters), self.bucket.as_ref(), self.scratch.as_ref(), self.pending.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(Map::as_fd)
+            .collect()
+    }
 }
 
 /// What a probe counted since it was attached, summed over the CPUs; see [`Counter`].
@@ -72,43 +144,21 @@ impl LoadedProbe {
     pub fn load(object: &ProgramObject, rings: &RingMap, options: LoadOptions) -> Result<LoadedProbe, LoadError> {
         let refused = |what: &str, source| LoadError::Refused { what: what.to_string(), source };
         let cpus = cpu::possible().map_err(|source| refused("say which CPUs there are", source))?;
-        let map = |kind, name, value_bytes| Map::create(&MapSpec { kind, name, value_bytes, entries: 1, inner: None });
-        let uses = |wanted| object.map_uses.iter().any(|(_, map)| *map == wanted);
-        let counters = map(MapKind::PerCpuArray, "counters", Counter::ALL.len() as u32 * 8)?;
-        let bucket = uses(MapRef::Bucket).then(|| map(MapKind::Array, "bucket", BUCKET_BYTES)).transpose()?;
-        let scratch = uses(MapRef::Scratch)
-            .then(|| map(MapKind::PerCpuArray, "scratch", object.scratch_bytes.next_multiple_of(8).max(8)))
-            .transpose()?;
-
-        let mut insns = object.insns.clone();
-        let malformed = |what: String| LoadError::Malformed { program: object.name.clone(), what };
-        for (index, map) in &object.map_uses {
-            let fd = match map {
-                MapRef::Rings => rings.as_fd(),
-                MapRef::Counters => counters.as_fd(),
-                MapRef::Bucket => bucket.as_ref().expect("made above because it is used").as_fd(),
-                MapRef::Scratch => scratch.as_ref().expect("made above because it is used").as_fd(),
-            };
-            let insn = insns
-                .get_mut(*index)
-                .filter(|insn| insn.code == LOAD_WIDE && matches!(insn.src, PSEUDO_MAP_FD | PSEUDO_MAP_VALUE))
-                .ok_or_else(|| malformed(format!("instruction {index} does not load a map")))?;
-            insn.imm = syscall::raw(fd).cast_signed();
-        }
-        for (index, patch) in &object.patches {
-            let insn = insns.get_mut(*index).ok_or_else(|| malformed(format!("there is no instruction {index}")))?;
-            insn.imm = match patch {
-                Patch::ProbeId => options.probe_id.cast_signed(),
-                Patch::RowsPerSecondMax => i32::try_from(options.rows_per_second_max).unwrap_or(i32::MAX),
-            };
-        }
-        let program = program::load(object, &insns)?;
+        let maps = Maps::create(object)?;
+        let program = program::load(object, &maps.filled(object, rings, options)?)?;
+        let companion = match object.companion.as_deref() {
+            Some(object) => {
+                let program = program::load(object, &maps.filled(object, rings, options)?)?;
+                Some((program, object.hook.clone()))
+            }
+            None => None,
+        };
         Ok(LoadedProbe {
             attachment: None,
+            companion_attachment: None,
             program,
-            counters,
-            bucket,
-            scratch,
+            companion,
+            maps,
             rings: rings.clone(),
             cpu_count: cpus.len(),
             hook: object.hook.clone(),
@@ -120,6 +170,11 @@ impl LoadedProbe {
     /// # Errors
     /// The kernel's refusal.
     pub fn attach(&mut self) -> Result<(), LoadError> {
+        if self.companion_attachment.is_none()
+            && let Some((program, hook)) = &self.companion
+        {
+            self.companion_attachment = Some(attach::attach(program.as_fd(), hook)?);
+        }
         if self.attachment.is_none() {
             self.attachment = Some(attach::attach(self.program.as_fd(), &self.hook)?);
         }
@@ -129,6 +184,7 @@ impl LoadedProbe {
     /// Detaches it: when this returns, it runs nowhere and the counters are final. It can be attached again.
     pub fn detach(&mut self) {
         self.attachment = None;
+        self.companion_attachment = None;
     }
 
     /// Says whether it is attached.
@@ -148,7 +204,7 @@ impl LoadedProbe {
     /// # Errors
     /// When the kernel has no memory for the answer.
     pub fn counters(&self) -> io::Result<Counters> {
-        let words = self.counters.per_cpu_words(Counter::ALL.len(), self.cpu_count)?;
+        let words = self.maps.counters.per_cpu_words(Counter::ALL.len(), self.cpu_count)?;
         let sum = |counter: Counter| words.iter().skip(counter as usize).step_by(Counter::ALL.len()).sum();
         Ok(Counters {
             events: sum(Counter::Events),
@@ -167,12 +223,18 @@ impl LoadedProbe {
     /// # Errors
     /// When the kernel does not answer.
     pub fn info(&self) -> io::Result<ProgramInfo> {
-        let maps: Vec<BorrowedFd> = [Some(&self.counters), self.bucket.as_ref(), self.scratch.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(Map::as_fd)
-            .collect();
-        program::info(self.program.as_fd(), &maps)
+        let mut info = program::info(self.program.as_fd(), &self.maps.fds())?;
+        if let Some((program, _)) = &self.companion {
+            let other = program::info(program.as_fd(), &[])?;
+            info.verified_insns += other.verified_insns;
+            info.xlated_bytes += other.xlated_bytes;
+            info.jited_bytes += other.jited_bytes;
+            info.run_count += other.run_count;
+            info.run_time_ns += other.run_time_ns;
+            info.recursion_misses += other.recursion_misses;
+            info.memory_bytes += other.memory_bytes;
+        }
+        Ok(info)
     }
 }
 
