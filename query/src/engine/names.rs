@@ -1,0 +1,81 @@
+//! Table names to providers, along the session's search path.
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::common::TableReference;
+use probepilot_catalog::manifest::Manifest;
+use probepilot_catalog::ports::LiveTable;
+use probepilot_catalog::table::TableName;
+use probepilot_sql::{SqlError, SqlState, hooks};
+
+use super::nearest;
+use crate::pg_catalog;
+use crate::scan::{LiveProvider, StoredTable};
+
+/// The names a statement can use.
+pub(super) struct Names {
+    pub database: String,
+    pub search_path: Vec<String>,
+    pub manifest: Arc<Manifest>,
+    pub live_tables: Vec<Arc<dyn LiveTable>>,
+}
+
+impl Names {
+    /// The table a name in a statement stands for: 42P01 when there is none, 3F000 or 0A000 for its schema or database.
+    pub fn resolve(&self, name: &TableReference) -> Result<Arc<dyn TableProvider>, SqlError> {
+        if let Some(database) = name.catalog()
+            && database != self.database
+        {
+            let message = format!("cross-database references are not implemented: \"{name}\"");
+            return Err(SqlError::unsupported(message));
+        }
+        match name.schema() {
+            Some(schema) => self.find(schema, name.table()),
+            None => std::iter::once(pg_catalog::PG_CATALOG)
+                .chain(self.search_path.iter().map(String::as_str))
+                .find_map(|schema| self.find(schema, name.table())),
+        }
+        .ok_or_else(|| self.not_found(name))
+    }
+
+    fn find(&self, schema: &str, table: &str) -> Option<Arc<dyn TableProvider>> {
+        if let Some(provider) = pg_catalog::provider(schema, table) {
+            return Some(provider);
+        }
+        let name = TableName { schema: schema.to_owned(), name: table.to_owned() };
+        if let Some(table) = self.live_tables.iter().find(|live| live.name() == name) {
+            return Some(Arc::new(LiveProvider::new(Arc::clone(table))));
+        }
+        let table = self.manifest.tables.get(&name)?;
+        Some(Arc::new(StoredTable::new(table)))
+    }
+
+    fn not_found(&self, name: &TableReference) -> SqlError {
+        let shown = match name.schema() {
+            Some(schema) => format!("{schema}.{}", name.table()),
+            None => name.table().to_owned(),
+        };
+        let error = SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{shown}\" does not exist"));
+        if name.schema().is_some_and(|schema| hooks::SCHEMAS.contains(&schema)) {
+            return error.hint("Hooks of the kernel can only be read by a SELECT of their own, not beside tables.");
+        }
+        let known = self.known();
+        let full = known.iter().map(String::as_str);
+        match nearest::hint(&nearest::nearest(&shown, full)) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+
+    /// Names as a user would write them.
+    fn known(&self) -> Vec<String> {
+        let stored = self.manifest.tables.keys().cloned();
+        let live = self.live_tables.iter().map(|table| table.name());
+        let mut names: Vec<String> = stored.chain(live).map(|name| name.to_string()).collect();
+        names.extend(pg_catalog::table_names());
+        names.sort();
+        names.dedup();
+        names
+    }
+}

@@ -1,0 +1,113 @@
+//! Rows as they come: renamed for the client, counted, ended by cancel or timeout.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatchOptions;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::{FutureExt, StreamExt, stream};
+use parking_lot::Mutex;
+use probepilot_catalog::ports::RowStream;
+use probepilot_sql::{SqlError, SqlState};
+use tokio::time::Instant;
+
+use super::errors;
+use super::queries::Running;
+
+/// Until when a statement may run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    pub at: Instant,
+}
+
+pub(super) fn cancelled() -> SqlError {
+    SqlError::new(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+}
+
+pub(super) fn too_late() -> SqlError {
+    SqlError::new(SqlState::QUERY_CANCELED, "canceling statement due to statement timeout")
+}
+
+/// Runs a future until it is done, cancelled or too late. Dropping it stops the work behind it.
+pub(super) async fn guarded<T>(
+    running: &Running,
+    deadline: Option<Deadline>,
+    work: impl Future<Output = Result<T, SqlError>>,
+) -> Result<T, SqlError> {
+    let late = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline.at).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = running.query.cancel.cancelled() => Err(cancelled()),
+        () = late => Err(too_late()),
+        // A panic below (a decoder on damaged bytes) ends the statement, not the server.
+        result = AssertUnwindSafe(work).catch_unwind() => result.unwrap_or_else(|_| {
+            Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement failed by a fault of the server"))
+        }),
+    }
+}
+
+struct State {
+    rows: SendableRecordBatchStream,
+    running: Running,
+    deadline: Option<Deadline>,
+    schema: SchemaRef,
+    text: Arc<str>,
+}
+
+/// The stream of a query that runs.
+pub(super) fn row_stream(
+    rows: SendableRecordBatchStream,
+    running: Running,
+    deadline: Option<Deadline>,
+    schema: SchemaRef,
+    text: Arc<str>,
+) -> RowStream {
+    let state = State { rows, running, deadline, schema: Arc::clone(&schema), text };
+    let batches = stream::unfold(Some(state), |state| async {
+        let mut state = state?;
+        let State { rows, running, deadline, schema, text } = &mut state;
+        let next = async {
+            match rows.next().await {
+                Some(Ok(batch)) => Ok(Some(shaped(&batch, schema)?)),
+                Some(Err(error)) => Err(errors::translate(error, text)),
+                None => Ok(None),
+            }
+        };
+        match guarded(running, *deadline, next).await {
+            Ok(Some(batch)) => {
+                state.running.query.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+                Some((Ok(batch), Some(state)))
+            }
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    RowStream { schema, batches: batches.boxed(), notices: Arc::new(Mutex::new(Vec::new())) }
+}
+
+/// A stream of batches that are already there.
+pub(super) fn ready(schema: SchemaRef, batches: Vec<RecordBatch>) -> RowStream {
+    let batches = stream::iter(batches.into_iter().map(Ok)).boxed();
+    RowStream { schema, batches, notices: Arc::new(Mutex::new(Vec::new())) }
+}
+
+/// The batch under the names and types the client was told.
+fn shaped(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, SqlError> {
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        if column.data_type() == field.data_type() { Ok(Arc::clone(column)) } else { cast(column, field.data_type()) }
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    columns
+        .and_then(|columns| RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options))
+        .map_err(|error| SqlError::internal("the result does not have the promised columns", error))
+}

@@ -1,0 +1,171 @@
+//! Functions evaluated row by row: for the catalog and the session, where rows are few.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+};
+
+use crate::engine::statement::Statement;
+
+/// What a function does with one row's arguments.
+pub type Body = fn(&Statement, &[ScalarValue]) -> Result<ScalarValue>;
+
+/// A function over one row's values.
+#[derive(Clone)]
+pub struct ByRow {
+    name: &'static str,
+    signature: Signature,
+    returns: DataType,
+    /// NULL in, NULL out, without asking.
+    strict: bool,
+    body: Body,
+}
+
+impl ByRow {
+    /// A function of `min` to `max` arguments of any types.
+    pub fn new(name: &'static str, min: usize, max: usize, returns: DataType, body: Body) -> ByRow {
+        let arities = (min..=max).map(|count| match count {
+            0 => TypeSignature::Nullary,
+            count => TypeSignature::Any(count),
+        });
+        let signature = Signature::one_of(arities.collect(), Volatility::Stable);
+        ByRow { name, signature, returns, strict: true, body }
+    }
+
+    /// Is asked with NULLs too.
+    pub fn with_nulls(mut self) -> ByRow {
+        self.strict = false;
+        self
+    }
+
+    /// Is asked for every row, because it does something.
+    pub fn volatile(mut self) -> ByRow {
+        self.signature.volatility = Volatility::Volatile;
+        self
+    }
+
+    /// The function for the engine.
+    pub fn into_udf(self) -> ScalarUDF {
+        ScalarUDF::new_from_impl(self)
+    }
+}
+
+impl fmt::Debug for ByRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByRow").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for ByRow {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for ByRow {}
+
+impl Hash for ByRow {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for ByRow {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(self.returns.clone())
+    }
+
+    fn return_field_from_args(&self, _args: ReturnFieldArgs) -> Result<FieldRef> {
+        Ok(std::sync::Arc::new(arrow::datatypes::Field::new(self.name, self.returns.clone(), true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let statement = Statement::of(&args.config_options)?;
+        let one = |values: &[ScalarValue]| {
+            if self.strict && values.iter().any(ScalarValue::is_null) {
+                return ScalarValue::try_from(&self.returns);
+            }
+            (self.body)(statement, values)
+        };
+        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        if constant && self.signature.volatility != Volatility::Volatile {
+            let values: Vec<ScalarValue> = args
+                .args
+                .into_iter()
+                .filter_map(|arg| match arg {
+                    ColumnarValue::Scalar(value) => Some(value),
+                    ColumnarValue::Array(_) => None,
+                })
+                .collect();
+            return one(&values).map(ColumnarValue::Scalar);
+        }
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let mut results = Vec::with_capacity(args.number_rows);
+        for row in 0..args.number_rows {
+            let values = arrays.iter().map(|array| {
+                let index = if array.len() == 1 { 0 } else { row };
+                ScalarValue::try_from_array(array, index)
+            });
+            results.push(one(&values.collect::<Result<Vec<_>>>()?)?);
+        }
+        let array = match results.is_empty() {
+            true => arrow::array::new_empty_array(&self.returns),
+            false => ScalarValue::iter_to_array(results)?,
+        };
+        Ok(ColumnarValue::Array(array))
+    }
+}
+
+/// The text of a value that is text.
+pub fn text(value: &ScalarValue) -> Option<&str> {
+    value.try_as_str().flatten()
+}
+
+/// The number of a value that is one, or whose text is one: oids come as both.
+pub fn number(value: &ScalarValue) -> Option<i64> {
+    if let Some(text) = text(value) {
+        return text.trim().parse().ok();
+    }
+    match value.cast_to(&DataType::Int64) {
+        Ok(ScalarValue::Int64(number)) => number,
+        _ => None,
+    }
+}
+
+/// An oid.
+pub fn oid(value: &ScalarValue) -> Option<u32> {
+    number(value).and_then(|number| u32::try_from(number).ok())
+}
+
+/// A text value.
+pub fn utf8(value: impl Into<String>) -> ScalarValue {
+    ScalarValue::Utf8(Some(value.into()))
+}
+
+/// A list of texts.
+pub fn list(values: &[String]) -> ScalarValue {
+    let values: Vec<ScalarValue> = values.iter().map(utf8).collect();
+    ScalarValue::List(ScalarValue::new_list_nullable(&values, &DataType::Utf8))
+}
+
+/// Fails with an SQL error of ours.
+pub fn fail(error: probepilot_sql::SqlError) -> Result<ScalarValue> {
+    Err(datafusion::common::DataFusionError::External(Box::new(error)))
+}
+
+/// A value of the wrong type for a function.
+pub fn wrong(function: &str, value: &ScalarValue) -> Result<ScalarValue> {
+    exec_err!("{function} does not take {}", value.data_type())
+}

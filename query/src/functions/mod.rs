@@ -1,0 +1,83 @@
+//! SQL functions that DataFusion lacks or spells differently.
+
+pub mod types; // SQL type names that only PostgreSQL has.
+pub(crate) mod by_row; // Functions evaluated row by row, for the catalog and the session.
+mod session; // Who and where: current_user, current_setting, version.
+mod time; // time_bucket, epoch_ns.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::session_state::SessionState;
+
+/// Types whose values are oids and whose text is a name.
+pub const REGISTER_TYPES: [&str; 9] = [
+    "regclass",
+    "regtype",
+    "regproc",
+    "regprocedure",
+    "regnamespace",
+    "regrole",
+    "regoper",
+    "regoperator",
+    "regcollation",
+];
+
+/// Registers all functions of ours; a function of the same name is replaced.
+pub(crate) fn register(mut state: SessionState) -> Result<SessionState> {
+    for function in session::all().into_iter().chain(crate::pg_catalog::functions::all()).chain(time::all()) {
+        state.register_udf(Arc::new(function))?;
+    }
+    Ok(state)
+}
+
+/// The elements of a text like `{a,"b c",NULL}`; `None` when it is not of this form.
+pub fn array_elements(text: &str) -> Option<Vec<Option<String>>> {
+    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let mut elements = Vec::new();
+    let (mut element, mut quoted, mut was_quoted) = (String::new(), false, false);
+    let mut characters = inner.chars();
+    let finish = |element: &mut String, was_quoted: &mut bool| {
+        let plain = std::mem::take(element);
+        let value = if *was_quoted { plain } else { plain.trim().to_owned() };
+        let null = !*was_quoted && value.eq_ignore_ascii_case("null");
+        *was_quoted = false;
+        (!null).then_some(value)
+    };
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => {
+                quoted = !quoted;
+                was_quoted = true;
+            }
+            '\\' => element.push(characters.next()?),
+            ',' if !quoted => elements.push(finish(&mut element, &mut was_quoted)),
+            '{' | '}' if !quoted => return None,
+            other => element.push(other),
+        }
+    }
+    if quoted {
+        return None;
+    }
+    if !(elements.is_empty() && element.trim().is_empty() && !was_quoted) {
+        elements.push(finish(&mut element, &mut was_quoted));
+    }
+    Some(elements)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn array_texts_are_read_as_postgresql_reads_them() {
+        let some = |values: &[&str]| Some(values.iter().map(|value| Some((*value).to_owned())).collect());
+        assert_eq!(array_elements("{}"), Some(vec![]));
+        assert_eq!(array_elements("{a, b}"), some(&["a", "b"]));
+        assert_eq!(array_elements(r#"{"a,b","c\"d"}"#), some(&["a,b", "c\"d"]));
+        assert_eq!(array_elements("{NULL,\"NULL\"}"), Some(vec![None, Some("NULL".into())]));
+        assert_eq!(array_elements("a,b"), None);
+        assert_eq!(array_elements("{\"a}"), None);
+    }
+}

@@ -1,0 +1,259 @@
+//! What the catalog describes, at a statement's snapshot.
+
+use std::collections::{BTreeMap, HashSet};
+
+use probepilot_catalog::table::{Column, PUBLIC, SYSTEM, TableName};
+use probepilot_sql::SqlType;
+
+use super::cells::CellType;
+use super::definitions;
+use super::{INFORMATION_SCHEMA, PG_CATALOG};
+use crate::engine::session::SessionShared;
+use crate::engine::{Account, Engine};
+use crate::scan::Pin;
+
+/// The first oid that is not PostgreSQL's own.
+const FIRST_OID: u32 = 16_384;
+
+/// The oid of the account that owns everything.
+pub const OWNER_OID: u32 = 10;
+
+/// A column of a relation.
+#[derive(Clone, Debug)]
+pub struct Attribute {
+    pub name: String,
+    pub type_oid: u32,
+    pub length: i16,
+    pub nullable: bool,
+    pub comment: Option<String>,
+}
+
+/// A relation.
+#[derive(Clone, Debug)]
+pub struct Relation {
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    /// `r` table, `v` view.
+    pub kind: char,
+    pub attributes: Vec<Attribute>,
+    pub comment: Option<String>,
+    /// Rows, when they are known.
+    pub rows: Option<f64>,
+    pub bytes: i64,
+}
+
+/// The catalog's objects.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(super) database: String,
+    pub(super) database_oid: u32,
+    pub(super) search_path: Vec<String>,
+    pub(super) relations: Vec<Relation>,
+    pub(super) accounts: Vec<(u32, Account)>,
+    pub(super) settings: Vec<(&'static crate::engine::settings::Setting, String)>,
+    pub(super) queries: Vec<std::sync::Arc<crate::engine::queries::Query>>,
+}
+
+/// A number that stays the same for the same name: FNV-1a, in the range of users' oids.
+fn stable_oid(kind: &str, name: &str, used: &mut HashSet<u32>) -> u32 {
+    let mut hash: u32 = 0x811c_9dc5;
+    for byte in kind.bytes().chain([b'/']).chain(name.bytes()) {
+        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    }
+    let mut oid = FIRST_OID + hash % (i32::MAX as u32 - FIRST_OID);
+    while !used.insert(oid) {
+        oid = if oid == i32::MAX as u32 { FIRST_OID } else { oid + 1 };
+    }
+    oid
+}
+
+/// The oids of the schemas.
+pub const SCHEMAS: [(&str, u32); 4] =
+    [(PG_CATALOG, 11), (PUBLIC, 2_200), (INFORMATION_SCHEMA, 13_000), (SYSTEM, 13_001)];
+
+/// A schema's oid.
+pub fn schema_oid(name: &str) -> u32 {
+    SCHEMAS.iter().find(|(schema, _)| *schema == name).map_or(0, |(_, oid)| *oid)
+}
+
+impl Snapshot {
+    /// The catalog as this session sees it now.
+    pub fn new(engine: &Engine, session: &SessionShared, pin: &Pin) -> Snapshot {
+        let mut used = HashSet::new();
+        let mut found: BTreeMap<TableName, Relation> = BTreeMap::new();
+        for table in engine.live_tables() {
+            let columns = table.columns();
+            let relation = relation(&table.name(), &columns, Some(table.comment().to_owned()));
+            found.insert(table.name(), relation);
+        }
+        for (name, table) in &pin.manifest().tables {
+            let tail: usize = pin.tail_runs(table.id).iter().map(|run| run.rows().num_rows()).sum();
+            let rows: u64 = table.segments.iter().map(|segment| segment.rows).sum();
+            let bytes: u64 = table.segments.iter().map(|segment| segment.bytes).sum();
+            found.insert(
+                name.clone(),
+                Relation {
+                    rows: Some((rows + tail as u64) as f64),
+                    bytes: bytes as i64,
+                    ..relation(name, &table.definition.columns, table.definition.comment.clone())
+                },
+            );
+        }
+        let mut relations: Vec<Relation> = definitions::all().iter().map(definitions::Definition::relation).collect();
+        used.extend(relations.iter().map(|relation| relation.oid));
+        relations.extend(found.into_iter().map(|(name, relation)| Relation {
+            oid: stable_oid("relation", &format!("{}.{}", name.schema, name.name), &mut used),
+            ..relation
+        }));
+
+        let mut accounts = engine.accounts();
+        let options = &session.options;
+        if !accounts.iter().any(|account| account.name == options.user) {
+            accounts.push(Account { name: options.user.clone(), role: options.role.clone() });
+        }
+        accounts.sort_by(|a, b| a.name.cmp(&b.name));
+        let accounts = accounts.into_iter().map(|account| {
+            let oid = if account.name == "admin" { OWNER_OID } else { stable_oid("role", &account.name, &mut used) };
+            (oid, account)
+        });
+        let settings = session.settings.lock();
+        Snapshot {
+            database: options.database.clone(),
+            database_oid: 5,
+            search_path: settings.search_path(),
+            relations,
+            accounts: accounts.collect(),
+            settings: settings.all(),
+            queries: engine.queries().running(),
+        }
+    }
+
+    /// The relation with this oid.
+    pub fn relation(&self, oid: u32) -> Option<&Relation> {
+        self.relations.iter().find(|relation| relation.oid == oid)
+    }
+
+    /// The relation a name stands for, along the search path.
+    pub fn relation_by_name(&self, name: &str) -> Option<&Relation> {
+        let parts = identifiers(name)?;
+        let (schema, table) = match parts.as_slice() {
+            [table] => (None, table),
+            [schema, table] | [_, schema, table] => (Some(schema), table),
+            _ => return None,
+        };
+        let find =
+            |schema: &str| self.relations.iter().find(|relation| relation.schema == schema && relation.name == *table);
+        match schema {
+            Some(schema) => find(schema),
+            None => std::iter::once(PG_CATALOG).chain(self.search_path.iter().map(String::as_str)).find_map(find),
+        }
+    }
+
+    /// Says whether the relation is found by its bare name.
+    pub fn is_visible(&self, relation: &Relation) -> bool {
+        relation.schema == PG_CATALOG || self.search_path.contains(&relation.schema)
+    }
+
+    /// The relation's name as `regclass` prints it.
+    pub fn shown(&self, relation: &Relation) -> String {
+        if self.is_visible(relation) {
+            quoted(&relation.name)
+        } else {
+            format!("{}.{}", quoted(&relation.schema), quoted(&relation.name))
+        }
+    }
+
+    /// An account's name.
+    pub fn account(&self, oid: u32) -> Option<&str> {
+        if oid == OWNER_OID {
+            return Some("admin");
+        }
+        self.accounts.iter().find(|(known, _)| *known == oid).map(|(_, account)| account.name.as_str())
+    }
+}
+
+fn relation(name: &TableName, columns: &[Column], comment: Option<String>) -> Relation {
+    let attributes = columns.iter().map(|column| Attribute {
+        name: column.name.clone(),
+        type_oid: column.sql_type.oid(),
+        length: column.sql_type.length(),
+        nullable: column.nullable,
+        comment: column.comment.clone(),
+    });
+    Relation {
+        oid: 0,
+        schema: name.schema.clone(),
+        name: name.name.clone(),
+        kind: 'r',
+        attributes: attributes.collect(),
+        comment: comment.filter(|comment| !comment.is_empty()),
+        rows: None,
+        bytes: 0,
+    }
+}
+
+impl definitions::Definition {
+    /// The catalog's own table as the catalog describes it.
+    pub fn relation(&self) -> Relation {
+        let attributes = self.columns.iter().map(|column| {
+            let oid = column.cell_type.oid();
+            Attribute {
+                name: column.name.to_owned(),
+                type_oid: oid,
+                length: super::types::TYPES.iter().find(|known| known.oid == oid).map_or(-1, |known| known.length),
+                nullable: !matches!(column.cell_type, CellType::Oid | CellType::Name),
+                comment: None,
+            }
+        });
+        Relation {
+            oid: self.oid,
+            schema: self.schema.to_owned(),
+            name: self.name.to_owned(),
+            kind: if self.schema == INFORMATION_SCHEMA { 'v' } else { 'r' },
+            attributes: attributes.collect(),
+            comment: None,
+            rows: None,
+            bytes: 0,
+        }
+    }
+}
+
+/// A stored column's collation: the default one for text.
+pub fn collation_of(type_oid: u32) -> u32 {
+    if [SqlType::Text.oid(), 1043, 1042].contains(&type_oid) {
+        100
+    } else if type_oid == 19 {
+        950
+    } else {
+        0
+    }
+}
+
+/// A name quoted when it needs quotes.
+pub fn quoted(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// The parts of a dotted name, unquoted; `None` when the quotes do not match.
+pub fn identifiers(name: &str) -> Option<Vec<String>> {
+    let mut parts = Vec::new();
+    let mut rest = name.trim();
+    loop {
+        if let Some(inner) = rest.strip_prefix('"') {
+            let end = inner.find('"')?;
+            parts.push(inner[..end].to_owned());
+            rest = &inner[end + 1..];
+        } else {
+            let end = rest.find('.').unwrap_or(rest.len());
+            parts.push(rest[..end].trim().to_lowercase());
+            rest = &rest[end..];
+        }
+        match rest.strip_prefix('.') {
+            Some(next) => rest = next,
+            None => return rest.is_empty().then_some(parts),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What PostgreSQL's clients write, in the terms of the planner. Trees are changed in place, so that positions stay.
+
+mod column_names; // Names of unnamed columns, unique within a select.
+mod functions; // Functions that exist, and where they do not.
+mod postgres; // Operators, casts and functions with PostgreSQL's spellings.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Expr, Query, Select, Statement, VisitMut, VisitorMut};
+use probepilot_sql::SqlError;
+
+pub use column_names::shown_name;
+pub use functions::check_functions;
+
+/// Rewrites a statement for the planner.
+pub fn rewrite(statement: &mut Statement) -> Result<(), SqlError> {
+    let mut rewriter = Rewriter { depth: 0 };
+    match statement.visit(&mut rewriter) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+struct Rewriter {
+    /// Queries around the place; 1 in the outermost.
+    depth: usize,
+}
+
+impl VisitorMut for Rewriter {
+    type Break = SqlError;
+
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<SqlError> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<SqlError> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
+        // Before anything below is rewritten: names come from what the user wrote.
+        column_names::name(select, self.depth == 1);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
+        if self.depth == 1 {
+            postgres::show_objects(select);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
+        match postgres::rewrite(expr) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Operators, casts and functions with PostgreSQL's spellings.
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableAlias,
+    TableFactor, TableWithJoins, Value, ValueWithSpan,
+};
+use probepilot_sql::{SqlError, SqlState};
+
+use crate::functions::REGISTER_TYPES;
+use crate::pg_catalog::PG_CATALOG;
+
+/// Rewrites one expression whose parts are already rewritten.
+pub(super) fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
+    let taken = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+    *expr = match taken {
+        Expr::Function(function) => rewrite_function(function)?,
+        Expr::BinaryOp { left, op: BinaryOperator::PGCustomBinaryOperator(parts), right } => {
+            let op = operator(&parts)?;
+            Expr::BinaryOp { left, op, right }
+        }
+        Expr::Collate { expr, collation } => {
+            let name = last(&collation);
+            if !["default", "c", "posix", "ucs_basic"].contains(&name.as_str()) {
+                let message = format!("collation \"{name}\" for encoding \"UTF8\" does not exist");
+                return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
+            }
+            *expr
+        }
+        Expr::Cast { expr, data_type, kind, array, format } => rewrite_cast(expr, data_type, kind, array, format),
+        Expr::AnyOp { left, compare_op, right, is_some } => any(left, compare_op, right, is_some),
+        Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => match membership(&left, &right, true) {
+            Some(expr) => expr,
+            None => Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right },
+        },
+        other => other,
+    };
+    Ok(())
+}
+
+fn last(name: &ObjectName) -> String {
+    let last = name.0.last().and_then(|part| part.as_ident());
+    last.map_or_else(String::new, |ident| match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    })
+}
+
+/// The operator of `OPERATOR(schema.op)`.
+fn operator(parts: &[String]) -> Result<BinaryOperator, SqlError> {
+    use BinaryOperator as Op;
+    let op = parts.last().map(String::as_str).unwrap_or_default();
+    Ok(match op {
+        "~" => Op::PGRegexMatch,
+        "~*" => Op::PGRegexIMatch,
+        "!~" => Op::PGRegexNotMatch,
+        "!~*" => Op::PGRegexNotIMatch,
+        "~~" => Op::PGLikeMatch,
+        "~~*" => Op::PGILikeMatch,
+        "!~~" => Op::PGNotLikeMatch,
+        "!~~*" => Op::PGNotILikeMatch,
+        "=" => Op::Eq,
+        "<>" | "!=" => Op::NotEq,
+        "<" => Op::Lt,
+        "<=" => Op::LtEq,
+        ">" => Op::Gt,
+        ">=" => Op::GtEq,
+        "+" => Op::Plus,
+        "-" => Op::Minus,
+        "*" => Op::Multiply,
+        "/" => Op::Divide,
+        "%" => Op::Modulo,
+        "||" => Op::StringConcat,
+        other => {
+            let message = format!("operator {other} does not exist");
+            return Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message));
+        }
+    })
+}
+
+/// `pg_catalog.f(…)` is `f(…)`; `ARRAY(SELECT …)` is an aggregate over the query.
+fn rewrite_function(mut function: Function) -> Result<Expr, SqlError> {
+    if let FunctionArguments::Subquery(query) = function.args {
+        if last(&function.name) == "array" {
+            return Ok(array_of_rows(*query));
+        }
+        function.args = FunctionArguments::Subquery(query);
+        return Ok(Expr::Function(function));
+    }
+    let schema = match function.name.0.as_slice() {
+        [schema, _] => schema.as_ident().map(|schema| schema.value.to_lowercase()),
+        _ => None,
+    };
+    if schema.as_deref() == Some(PG_CATALOG) {
+        function.name.0.remove(0);
+    }
+    Ok(Expr::Function(function))
+}
+
+/// `(SELECT array_agg(x) FROM (query) AS q(x))`
+fn array_of_rows(query: Query) -> Expr {
+    let value = Ident::with_quote('"', "value");
+    let alias = TableAlias {
+        explicit: true,
+        name: Ident::with_quote('"', "rows"),
+        columns: vec![datafusion::sql::sqlparser::ast::TableAliasColumnDef { name: value.clone(), data_type: None }],
+        at: None,
+    };
+    let argument = Expr::Identifier(value);
+    let select = Select {
+        projection: vec![SelectItem::ExprWithAlias {
+            expr: call("array_agg", vec![argument]),
+            alias: Ident::with_quote('"', "array"),
+        }],
+        from: vec![TableWithJoins {
+            relation: TableFactor::Derived {
+                lateral: false,
+                subquery: Box::new(query),
+                alias: Some(alias),
+                sample: None,
+            },
+            joins: Vec::new(),
+        }],
+        ..empty_select()
+    };
+    Expr::Subquery(Box::new(query_of(select)))
+}
+
+fn empty_select() -> Select {
+    use datafusion::sql::sqlparser::ast::SelectFlavor;
+    use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
+    Select {
+        select_token: AttachedToken::empty(),
+        optimizer_hints: Vec::new(),
+        distinct: None,
+        select_modifiers: None,
+        top: None,
+        top_before_distinct: false,
+        projection: Vec::new(),
+        exclude: None,
+        into: None,
+        from: Vec::new(),
+        lateral_views: Vec::new(),
+        prewhere: None,
+        selection: None,
+        connect_by: Vec::new(),
+        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        cluster_by: Vec::new(),
+        distribute_by: Vec::new(),
+        sort_by: Vec::new(),
+        having: None,
+        named_window: Vec::new(),
+        qualify: None,
+        window_before_qualify: false,
+        value_table_mode: None,
+        flavor: SelectFlavor::Standard,
+    }
+}
+
+fn query_of(select: Select) -> Query {
+    Query {
+        with: None,
+        body: Box::new(SetExpr::Select(Box::new(select))),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    }
+}
+
+/// A call of a function of ours.
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    Expr::Function(Function {
+        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// The name of a `reg*` type, as our functions for it begin.
+fn register_type(data_type: &DataType) -> Option<&'static str> {
+    match data_type {
+        DataType::Custom(name, _) => {
+            let name = last(name);
+            REGISTER_TYPES.into_iter().find(|known| *known == name)
+        }
+        DataType::Regclass => Some("regclass"),
+        _ => None,
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Text | DataType::Varchar(_) | DataType::CharacterVarying(_) => true,
+        DataType::Custom(name, _) => ["text", "varchar", "name"].contains(&last(name).as_str()),
+        _ => false,
+    }
+}
+
+/// `x::regclass` is the object's oid, `x::regclass::text` its name.
+fn rewrite_cast(
+    expr: Box<Expr>,
+    data_type: DataType,
+    kind: CastKind,
+    array: bool,
+    format: Option<datafusion::sql::sqlparser::ast::CastFormat>,
+) -> Expr {
+    if let Some(register) = register_type(&data_type) {
+        return call(&format!("{register}_in"), vec![*expr]);
+    }
+    if is_text(&data_type)
+        && let Some(register) = register_call(&expr)
+    {
+        return call(&format!("{register}_out"), vec![*expr]);
+    }
+    Expr::Cast { expr, data_type, kind, array, format }
+}
+
+/// The `reg*` type whose oid the expression is.
+fn register_call(expr: &Expr) -> Option<&'static str> {
+    let expr = match expr {
+        Expr::Nested(inner) => inner.as_ref(),
+        other => other,
+    };
+    let Expr::Function(function) = expr else { return None };
+    let name = last(&function.name);
+    REGISTER_TYPES.into_iter().find(|known| name == format!("{known}_in"))
+}
+
+/// In the outermost select a `reg*` value is shown by its name, not its oid.
+pub(super) fn show_objects(select: &mut Select) {
+    for item in &mut select.projection {
+        let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { continue };
+        if let Some(register) = register_call(expr) {
+            let inner = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+            *expr = call(&format!("{register}_out"), vec![inner]);
+        }
+    }
+}
+
+/// `x = ANY (…)`, over a query, a literal `'{a,b}'` or an array.
+fn any(left: Box<Expr>, compare_op: BinaryOperator, right: Box<Expr>, is_some: bool) -> Expr {
+    if compare_op == BinaryOperator::Eq
+        && let Some(expr) = membership(&left, &right, false)
+    {
+        return expr;
+    }
+    Expr::AnyOp { left, compare_op, right, is_some }
+}
+
+fn membership(left: &Expr, right: &Expr, negated: bool) -> Option<Expr> {
+    match right {
+        Expr::Nested(inner) => membership(left, inner, negated),
+        Expr::Subquery(query) => {
+            Some(Expr::InSubquery { expr: Box::new(left.clone()), subquery: query.clone(), negated })
+        }
+        Expr::Cast { expr, .. } => match expr.as_ref() {
+            Expr::Value(_) => membership(left, expr, negated),
+            _ => None,
+        },
+        Expr::Array(array) => Some(Expr::InList { expr: Box::new(left.clone()), list: array.elem.clone(), negated }),
+        Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => {
+            let list = crate::functions::array_elements(text)?.into_iter().map(|element| {
+                let value = element.map_or(Value::Null, Value::SingleQuotedString);
+                Expr::Value(value.into())
+            });
+            Some(Expr::InList { expr: Box::new(left.clone()), list: list.collect(), negated })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,16 @@
+//! A table as one provider: pruned segments ∪ tail, at the statement's snapshot.
+
+mod pin; // The snapshot of a statement: tail first, then manifest.
+mod prune; // Bounds of segments and runs as the planner's pruning reads them.
+mod segments; // Parquet files as a scan.
+mod reader; // Errors of segments name the file.
+mod tail_source; // Rows of the tail as a scan.
+mod union; // Segments and tail under one node.
+mod provider; // The provider.
+mod live; // Tables whose rows are made when they are read.
+
+pub use live::LiveProvider;
+pub use pin::Pin;
+pub use provider::StoredTable;
+pub use reader::SegmentError;
+pub use segments::{STORE_URL, store_url};

@@ -1,0 +1,213 @@
+//! Bounds of segments and runs as the planner's pruning and statistics read them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, UInt64Array};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::stats::Precision;
+use datafusion::common::{Column, ColumnStatistics, ScalarValue, Statistics};
+use datafusion::physical_plan::PhysicalExpr;
+use datafusion_pruning::PruningPredicateBuilder;
+use probepilot_catalog::manifest::{Bound, Segment, Table};
+use probepilot_catalog::table::TIME_COLUMN;
+
+use crate::tail::Run;
+
+/// Values of an `IN` list that pruning looks at; longer lists do not prune.
+const IN_LIST_MAX: usize = 100;
+
+/// Says for each container whether it may hold rows that match.
+///
+/// A predicate that pruning does not understand keeps all of them.
+pub(super) fn keep(
+    predicate: Option<&Arc<dyn PhysicalExpr>>,
+    schema: &SchemaRef,
+    statistics: &dyn PruningStatistics,
+) -> Vec<bool> {
+    let all = || vec![true; statistics.num_containers()];
+    let Some(predicate) = predicate else { return all() };
+    if statistics.num_containers() == 0 {
+        return Vec::new();
+    }
+    let builder =
+        PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema)).with_max_in_list_size(IN_LIST_MAX);
+    match builder.build(Arc::clone(predicate)) {
+        Some(pruning) => pruning.prune(statistics).unwrap_or_else(|_| all()),
+        None => all(),
+    }
+}
+
+/// A table's segments, in the given order.
+pub(super) struct SegmentBounds<'a> {
+    pub table: &'a Table,
+    pub segments: &'a [Segment],
+}
+
+impl SegmentBounds<'_> {
+    fn bounds(&self, column: &Column, pick: fn(&Segment, i64) -> Option<Bound>) -> Option<ArrayRef> {
+        let index = self.table.schema.index_of(&column.name).ok()?;
+        let data_type = self.table.schema.field(index).data_type();
+        let id = self.table.column_ids.get(index)?;
+        array_of(data_type, self.segments.iter().map(|segment| pick(segment, *id)))
+    }
+
+    fn is_time(column: &Column) -> bool {
+        column.name == TIME_COLUMN
+    }
+
+    fn times(&self, pick: fn(&Segment) -> i64) -> Option<ArrayRef> {
+        let field = self.table.schema.field_with_name(TIME_COLUMN).ok()?;
+        array_of(field.data_type(), self.segments.iter().map(|segment| Some(Bound::Int(pick(segment)))))
+    }
+}
+
+fn array_of(data_type: &DataType, bounds: impl Iterator<Item = Option<Bound>>) -> Option<ArrayRef> {
+    let null = ScalarValue::try_from(data_type).ok()?;
+    ScalarValue::iter_to_array(
+        bounds.map(|bound| bound.and_then(|bound| scalar(&bound, data_type)).unwrap_or_else(|| null.clone())),
+    )
+    .ok()
+}
+
+/// A bound as a value of the column's type; `None` when the manifest holds another type's.
+fn scalar(bound: &Bound, data_type: &DataType) -> Option<ScalarValue> {
+    Some(match (bound, data_type) {
+        (Bound::Boolean(value), DataType::Boolean) => ScalarValue::Boolean(Some(*value)),
+        (Bound::Int(value), DataType::Int16) => ScalarValue::Int16(Some(i16::try_from(*value).ok()?)),
+        (Bound::Int(value), DataType::Int32) => ScalarValue::Int32(Some(i32::try_from(*value).ok()?)),
+        (Bound::Int(value), DataType::Int64) => ScalarValue::Int64(Some(*value)),
+        (Bound::Int(value), DataType::Date32) => ScalarValue::Date32(Some(i32::try_from(*value).ok()?)),
+        (Bound::Int(value), DataType::Timestamp(TimeUnit::Nanosecond, zone)) => {
+            ScalarValue::TimestampNanosecond(Some(*value), zone.clone())
+        }
+        (Bound::Float(value), DataType::Float32) => ScalarValue::Float32(Some(*value as f32)),
+        (Bound::Float(value), DataType::Float64) => ScalarValue::Float64(Some(*value)),
+        (Bound::Text(value), DataType::Utf8View) => ScalarValue::Utf8View(Some(value.clone())),
+        _ => return None,
+    })
+}
+
+impl PruningStatistics for SegmentBounds<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        if Self::is_time(column) {
+            return self.times(|segment| segment.time_min);
+        }
+        self.bounds(column, |segment, id| segment.bounds.iter().find(|bounds| bounds.column_id == id)?.min.clone())
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        if Self::is_time(column) {
+            return self.times(|segment| segment.time_max);
+        }
+        self.bounds(column, |segment, id| segment.bounds.iter().find(|bounds| bounds.column_id == id)?.max.clone())
+    }
+
+    fn num_containers(&self) -> usize {
+        self.segments.len()
+    }
+
+    fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
+        if Self::is_time(column) {
+            return Some(Arc::new(UInt64Array::from(vec![0; self.segments.len()])));
+        }
+        let index = self.table.schema.index_of(&column.name).ok()?;
+        let id = *self.table.column_ids.get(index)?;
+        let counts = self
+            .segments
+            .iter()
+            .map(|segment| segment.bounds.iter().find(|bounds| bounds.column_id == id).map(|bounds| bounds.null_count));
+        Some(Arc::new(UInt64Array::from_iter(counts)))
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        Some(Arc::new(UInt64Array::from_iter_values(self.segments.iter().map(|segment| segment.rows))))
+    }
+
+    fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
+}
+
+/// The tail's runs: only their time is known.
+pub(super) struct RunBounds<'a> {
+    pub schema: &'a SchemaRef,
+    pub runs: &'a [Arc<Run>],
+}
+
+impl RunBounds<'_> {
+    fn times(&self, column: &Column, pick: fn((i64, i64)) -> i64) -> Option<ArrayRef> {
+        if column.name != TIME_COLUMN {
+            return None;
+        }
+        let field = self.schema.field_with_name(TIME_COLUMN).ok()?;
+        array_of(field.data_type(), self.runs.iter().map(|run| run.time_bounds().map(|both| Bound::Int(pick(both)))))
+    }
+}
+
+impl PruningStatistics for RunBounds<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.times(column, |(min, _)| min)
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.times(column, |(_, max)| max)
+    }
+
+    fn num_containers(&self) -> usize {
+        self.runs.len()
+    }
+
+    fn null_counts(&self, _column: &Column) -> Option<ArrayRef> {
+        None
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        Some(Arc::new(UInt64Array::from_iter_values(self.runs.iter().map(|run| run.rows().num_rows() as u64))))
+    }
+
+    fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
+}
+
+/// What the planner is told about a segment. The time bounds and the row count are exact, other bounds are loose.
+pub(super) fn segment_statistics(table: &Table, segment: &Segment) -> Statistics {
+    let columns = table.schema.fields().iter().zip(&table.column_ids).map(|(field, id)| {
+        if field.name() == TIME_COLUMN {
+            return time_statistics(field.data_type(), Some((segment.time_min, segment.time_max)));
+        }
+        let Some(bounds) = segment.bounds.iter().find(|bounds| bounds.column_id == *id) else {
+            return ColumnStatistics::new_unknown();
+        };
+        let loose = |bound: &Option<Bound>| {
+            bound
+                .as_ref()
+                .and_then(|bound| scalar(bound, field.data_type()))
+                .map_or(Precision::Absent, Precision::Inexact)
+        };
+        ColumnStatistics {
+            null_count: Precision::Exact(bounds.null_count as usize),
+            min_value: loose(&bounds.min),
+            max_value: loose(&bounds.max),
+            ..ColumnStatistics::new_unknown()
+        }
+    });
+    Statistics {
+        num_rows: Precision::Exact(segment.rows as usize),
+        total_byte_size: Precision::Inexact(segment.bytes as usize),
+        column_statistics: columns.collect(),
+    }
+}
+
+/// Exact statistics of a time column without NULLs.
+pub(super) fn time_statistics(data_type: &DataType, bounds: Option<(i64, i64)>) -> ColumnStatistics {
+    let exact = |value| scalar(&Bound::Int(value), data_type).map_or(Precision::Absent, Precision::Exact);
+    ColumnStatistics {
+        null_count: Precision::Exact(0),
+        min_value: bounds.map_or(Precision::Absent, |(min, _)| exact(min)),
+        max_value: bounds.map_or(Precision::Absent, |(_, max)| exact(max)),
+        ..ColumnStatistics::new_unknown()
+    }
+}

@@ -1,0 +1,4 @@
+//! The engine over a small lake in memory.
+
+mod support; // The lake.
+mod scan; // Rows of segments and tail.
