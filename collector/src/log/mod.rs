@@ -175,6 +175,17 @@ impl Log {
         self.shared.window.head()
     }
 
+    /// The newest sequence up to `sequence` whose entry was not found damaged: a subscriber gets no further.
+    pub fn readable(&self, sequence: u64) -> u64 {
+        let damaged = self.damage.iter().rev();
+        damaged.fold(
+            sequence,
+            |sequence, lost| {
+                if (lost.first..=lost.last).contains(&sequence) { lost.first - 1 } else { sequence }
+            },
+        )
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.shared.files.bytes()
@@ -201,6 +212,11 @@ impl Log {
         *self.paused.lock() = why;
     }
 
+    /// Takes nothing more; what was taken can still be read and trimmed.
+    pub fn refuse(&self) {
+        self.requests.lock().take();
+    }
+
     /// Whether the log knows what this producer has sent in this epoch.
     pub fn knows(&self, producer: &Arc<str>, epoch: u64) -> bool {
         self.shared.producers.lock().knows(producer, epoch)
@@ -214,7 +230,7 @@ impl Log {
 
     /// Takes nothing more, writes and syncs what was taken, and ends every subscription behind it.
     pub async fn close(&self) {
-        drop(self.requests.lock().take());
+        self.refuse();
         let threads = std::mem::take(&mut *self.threads.lock());
         let joined =
             tokio::task::spawn_blocking(move || threads.into_iter().filter_map(|thread| thread.join().err()).count());

@@ -1,0 +1,107 @@
+//! Sorted rows to the bytes of a Parquet file.
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampNanosecondType;
+use bytes::Bytes;
+use chrono::DateTime;
+use parquet::arrow::ArrowWriter;
+use parquet::errors::ParquetError;
+use probepilot_catalog::manifest::{NewSegment, Table};
+use uuid::Uuid;
+
+use super::bounds::{NanWatch, describe};
+use super::layout::{ZSTD_LEVEL_CUT, layout};
+
+/// A file that is not stored yet.
+pub struct Encoded {
+    /// What the manifest will know of it.
+    pub segment: NewSegment,
+    /// The file.
+    pub bytes: Bytes,
+}
+
+/// Encodes rows that are sorted by time and have the table's schema; there is at least one.
+pub fn encode(table: &Table, rows: &RecordBatch) -> Result<Encoded, ParquetError> {
+    let layout = layout(table, ZSTD_LEVEL_CUT)?;
+    let rows = rows.clone().with_schema(layout.schema.clone())?;
+    let mut nans = NanWatch::default();
+    nans.see(&rows);
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new_with_options(&mut bytes, layout.schema, layout.options)?;
+    writer.write(&rows)?;
+    let metadata = writer.close()?;
+    let bytes = Bytes::from(bytes);
+    let time_min = rows.column(0).as_primitive::<TimestampNanosecondType>().value(0);
+    let path = segment_path(table, time_min);
+    let length = bytes.len() as u64;
+    let segment = describe(table, &metadata, &nans, path, length, footer_bytes(&bytes), 0)
+        .ok_or_else(|| ParquetError::General("a segment without rows or bounds of time".into()))?;
+    Ok(Encoded { segment, bytes })
+}
+
+/// Bytes of the footer: the number before the last four bytes.
+fn footer_bytes(file: &[u8]) -> u64 {
+    let tail = file.len().checked_sub(8).and_then(|at| file.get(at..at + 4));
+    let tail: [u8; 4] =
+        tail.and_then(|tail| tail.try_into().ok()).expect("a finished file ends with its footer's size");
+    u32::from_le_bytes(tail).into()
+}
+
+/// A path for a file of `table` that was never used before: what a failed attempt leaves behind is in nobody's way.
+pub fn segment_path(table: &Table, time_min_unix_ns: i64) -> String {
+    let hour = DateTime::from_timestamp_nanos(time_min_unix_ns).format("%Y-%m-%d/%H");
+    format!("{}{hour}-{}.parquet", table.path, Uuid::now_v7().simple())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use probepilot_catalog::manifest::{Bound, TableSettings};
+    use probepilot_catalog::table::{TableId, arrow_schema};
+
+    use super::*;
+    use crate::segment::sorted::sorted_by_hour;
+    use crate::source::Source;
+
+    fn table() -> Table {
+        let definition = Source::table("t");
+        Table {
+            id: TableId(1),
+            schema: arrow_schema(&definition.columns),
+            column_ids: vec![1, 2, 3, 4],
+            path: "main/t/".into(),
+            settings: TableSettings::default(),
+            segments: Arc::default(),
+            definition,
+        }
+    }
+
+    #[test]
+    fn rows_of_any_order_become_sorted_hours_with_bounds_that_hold() {
+        let table = table();
+        for seed in 0..20 {
+            let source = Source { step_ns: 977_000_000, ..Source::new(seed) };
+            let batches: Vec<RecordBatch> =
+                (0..10).map(|part| source.rows((part * 7 + seed) % 10 * 1_000, 999)).collect();
+            let parts = sorted_by_hour(&table.schema, &batches).expect("the rows fit");
+            assert_eq!(parts.iter().map(RecordBatch::num_rows).sum::<usize>(), 9_990);
+            for part in parts {
+                let times = part.column(0).as_primitive::<TimestampNanosecondType>().values().clone();
+                assert!(times.is_sorted());
+                let encoded = encode(&table, &part).expect("the rows can be encoded");
+                let segment = encoded.segment;
+                assert_eq!((segment.time_min, segment.time_max), (times[0], times[times.len() - 1]));
+                assert_eq!(
+                    segment.time_min.div_euclid(3_600_000_000_000),
+                    segment.time_max.div_euclid(3_600_000_000_000)
+                );
+                let texts = part.column(2).as_string_view();
+                let (min, max) = (&segment.bounds[2].min, &segment.bounds[2].max);
+                assert_eq!(min, &texts.iter().flatten().min().map(|text| Bound::Text(text.into())));
+                assert_eq!(max, &texts.iter().flatten().max().map(|text| Bound::Text(text.into())));
+                assert_eq!(segment.bytes as usize, encoded.bytes.len());
+            }
+        }
+    }
+}
