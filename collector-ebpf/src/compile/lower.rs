@@ -163,6 +163,9 @@ impl Lowering<'_> {
             },
             Expr::BinaryExpr(binary) => return self.binary(binary),
             Expr::Not(inner) => Node::Not(self.boxed(inner)?),
+            // DataFusion wraps a column's least number, but a constant's is an error: only a constant that cannot be
+            // negated is left unfolded.
+            Expr::Negative(inner) if inner.column_refs().is_empty() => return None,
             Expr::Negative(inner) => Node::Negate(self.boxed(inner)?),
             Expr::IsNull(inner) => self.is_null(inner)?,
             Expr::IsNotNull(inner) => {

@@ -458,3 +458,11 @@ fn random_numbers_agree_with_datafusion() {
 fn random_truths_agree_with_datafusion() {
     agree(truth(3), 400);
 }
+
+#[test]
+fn a_constant_that_cannot_be_negated_is_left_to_datafusion() {
+    let (kernel, binder) = (fixture_kernel(), Binder::new(&facts(), false).unwrap());
+    assert!(prepare(&kernel, &binder, "(- ((-32768) & (-9223372036854775807))) + a").is_none());
+    assert!(prepare(&kernel, &binder, "(-(-5)) + a").is_some());
+    assert!(prepare(&kernel, &binder, "-a").is_some());
+}
