@@ -101,7 +101,7 @@ fn the_verifier_takes_every_shape_of_expression() {
             WHERE user_string(filename) LIKE '/etc/%' AND flags & 3 = 0",
         "SELECT user_string(filename, 64) AS short, user_string(filename, 255) AS long FROM tracepoint.sys_enter_openat
             WHERE user_string(filename) IN ('/etc/hostname', '/etc/passwd') OR comm = 'cat'",
-        "SELECT id / (ret + 1) AS a, id % 7 AS b, -ret AS c, ret * 3 - id AS d FROM tracepoint.raw_syscalls.sys_exit
+        "SELECT ret + id / ret AS f, id / (ret + 1) AS a, id % 7 AS b, -ret AS c, ret * 3 - id AS d FROM tracepoint.raw_syscalls.sys_exit
             WHERE ret BETWEEN -100 AND -1 AND id IN (0, 1, 2, 257, 262)",
         "SELECT CASE WHEN ret < 0 THEN 'bad' ELSE 'good' END AS x, CASE id WHEN 1 THEN 2 WHEN 3 THEN ret ELSE NULL END AS y
             FROM tracepoint.raw_syscalls.sys_exit WHERE NOT (ret > 0 OR id IS NULL)",

@@ -271,6 +271,9 @@ impl<L: Leaves> Evaluator<'_, L> {
 
     /// Leaves the left value in R1 and the right one in R0.
     fn both(&mut self, left: &Expression, right: &Expression, null: Label) {
+        if right.can_fail() {
+            return self.both_evaluated(left, right, null);
+        }
         self.value(left, null);
         if let Node::Literal(value) = right.node {
             self.assembler.mov(R1, R0);
@@ -281,6 +284,29 @@ impl<L: Leaves> Evaluator<'_, L> {
         self.assembler.store(Width::Eight, FRAME, slot, R0);
         self.value(right, null);
         self.assembler.load(Width::Eight, R1, FRAME, slot);
+        self.frame.give_back();
+    }
+
+    /// As `both`, when the right side can fail: it is evaluated even if the left one is NULL, since a failure is the
+    /// whole expression's and a NULL may not be.
+    fn both_evaluated(&mut self, left: &Expression, right: &Expression, null: Label) {
+        let (slot, left_is_null) = (self.frame.take(), self.frame.take());
+        let (missing, right_side) = (self.assembler.label(), self.assembler.label());
+        self.value(left, missing);
+        self.assembler.store(Width::Eight, FRAME, slot, R0);
+        self.assembler.load_number(R0, 0);
+        self.assembler.store(Width::Eight, FRAME, left_is_null, R0);
+        self.assembler.jump(right_side);
+        self.assembler.place(missing);
+        self.assembler.load_number(R0, 1);
+        self.assembler.store(Width::Eight, FRAME, slot, R0);
+        self.assembler.store(Width::Eight, FRAME, left_is_null, R0);
+        self.assembler.place(right_side);
+        self.value(right, null);
+        self.assembler.load(Width::Eight, R1, FRAME, left_is_null);
+        self.assembler.jump_if_imm(Condition::NotEqual, R1, 0, null);
+        self.assembler.load(Width::Eight, R1, FRAME, slot);
+        self.frame.give_back();
         self.frame.give_back();
     }
 

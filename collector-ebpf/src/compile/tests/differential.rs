@@ -466,3 +466,14 @@ fn a_constant_that_cannot_be_negated_is_left_to_datafusion() {
     assert!(prepare(&kernel, &binder, "(-(-5)) + a").is_some());
     assert!(prepare(&kernel, &binder, "-a").is_some());
 }
+
+#[test]
+fn a_failure_beside_a_null_is_still_the_rows_failure() {
+    let (kernel, binder) = (fixture_kernel(), Binder::new(&facts(), false).unwrap());
+    let sql = "CASE (CASE WHEN a > 0 THEN a END + (a / a)) WHEN 5 THEN a ELSE 7 END";
+    let case = prepare(&kernel, &binder, sql).unwrap();
+    let row = |a| Row { a, b: 0, c: 0, d: false, u: 0, e: 0, s: "x".into(), p: None };
+    for (a, expected) in [(0, None), (-3, Some(7)), (4, Some(4)), (3, Some(7))] {
+        assert_eq!((run_ours(&case, &row(a)), run_datafusion(&case, &row(a))), (expected, expected), "a = {a}");
+    }
+}
