@@ -1,6 +1,6 @@
 //! Blocks, cursors, prepared statements, settings.
 
-use crate::raw::{Raw, Reply, error, firsts, kinds, tags};
+use crate::raw::{self, Raw, Reply, error, firsts, kinds, tags};
 use crate::server::Server;
 
 fn status(replies: &[Reply]) -> char {
@@ -17,6 +17,8 @@ async fn a_failed_block_ends_with_rollback() {
     assert_eq!((error(&replies).as_str(), status(&replies)), ("25P02", 'E'));
     let replies = raw.query("COMMIT").await;
     assert_eq!((tags(&replies), status(&replies)), (vec!["ROLLBACK".to_owned()], 'I'));
+    raw.query("BEGIN; SELECT * FROM nowhere").await;
+    assert_eq!(status(&raw.query("ABORT").await), 'I');
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,6 +107,21 @@ async fn statements_are_prepared_executed_and_forgotten() {
     assert_eq!(tags(&raw.query("DEALLOCATE p").await), ["DEALLOCATE"]);
     assert_eq!(error(&raw.query("EXECUTE p (1)").await), "26000");
     assert_eq!(tags(&raw.query("DEALLOCATE ALL").await), ["DEALLOCATE ALL"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_cannot_name_each_other_in_a_circle() {
+    let server = Server::start().await;
+    let (mut raw, _) = Raw::login(&server).await;
+    raw.query("BEGIN; PREPARE f AS SELECT 1").await;
+    let bind = [raw::parse("s", "EXECUTE f"), raw::bind("x", "s", &[]), raw::sync()].concat();
+    raw.send(&bind).await;
+    assert_eq!(kinds(&raw.until_ready().await), "12Z");
+    assert_eq!(error(&raw.query("DEALLOCATE f; PREPARE f AS FETCH 1 FROM x").await), "0A000");
+    raw.query("ROLLBACK; BEGIN").await;
+    raw.send(&[raw::parse("", "SHOW timezone"), raw::bind("y", "", &[]), raw::sync()].concat()).await;
+    raw.until_ready().await;
+    assert_eq!(error(&raw.query("FETCH 1 FROM y").await), "0A000");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::sql::sqlparser::ast::Ident;
+use datafusion::sql::sqlparser::ast::{self, Ident};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
@@ -137,6 +137,13 @@ impl StatementParser<'_> {
             self.expect_word("IS")?;
             let comment = if self.take(&["NULL"]) { None } else { Some(self.parser.parse_literal_string()?) };
             return Ok(Statement::CommentOnProbe { name, comment });
+        }
+        // PostgreSQL's older word for ROLLBACK, which sqlparser does not know.
+        if self.take(&["ABORT"]) {
+            if !self.take(&["WORK"]) {
+                self.take(&["TRANSACTION"]);
+            }
+            return Ok(Statement::Sql(Box::new(ast::Statement::Rollback { chain: false, savepoint: None })));
         }
         if self.words(&["CHECKPOINT"]) {
             self.parser.next_token();

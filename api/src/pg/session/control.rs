@@ -57,6 +57,9 @@ impl Connection {
             Command::Prepare { name, types, statement } => {
                 let statement = statement.as_ref().clone();
                 let inner = Box::pin(self.prepare(&prepared.text, Some(statement), types)).await?;
+                if !inner.is_query() {
+                    return Err(SqlError::unsupported("only queries can be prepared by PREPARE").into());
+                }
                 if name.is_empty() {
                     return Err(SqlError::new(SqlState::INVALID_SQL_STATEMENT_NAME, "the name is empty").into());
                 }
@@ -147,6 +150,9 @@ impl Connection {
         let query = Box::pin(self.prepare(&prepared.text, Some(statement), &[])).await?;
         if !query.parameter_oids.is_empty() {
             return Err(SqlError::unsupported("a cursor's query cannot have parameters").into());
+        }
+        if !query.is_query() {
+            return Err(SqlError::unsupported("a cursor needs a query that gives rows").into());
         }
         let formats = if declare.binary { vec![1] } else { Vec::new() };
         let mut cursor = Portal::new(query, Vec::new(), formats);

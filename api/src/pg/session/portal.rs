@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion::scalar::ScalarValue;
 use probepilot_sql::statement::Statement;
 use probepilot_sql::{SqlError, SqlState};
 
 use super::command::Command;
-use super::rows::RowSource;
+use super::rows::{RowSource, shown_schema};
 use crate::pg::backend::Plan;
 
 /// Prepared statements of one connection; one more is refused (53400).
@@ -27,6 +28,24 @@ pub struct Prepared {
     pub plan: Option<Arc<dyn Plan>>,
     /// OIDs of the parameters, those that the client named and those that were inferred.
     pub parameter_oids: Vec<u32>,
+}
+
+impl Prepared {
+    /// Whether the executor runs it and it gives rows: what a cursor and EXECUTE need. Nothing else may stand behind a
+    /// name that another statement uses, so that no two statements can name each other.
+    pub fn is_query(&self) -> bool {
+        self.query_schema().is_some()
+    }
+
+    /// The columns of a query's rows; `None` for anything else.
+    pub fn query_schema(&self) -> Option<SchemaRef> {
+        match (&self.parsed, &self.plan) {
+            (Some((statement, command)), Some(plan)) if matches!(**command, Command::Run) => {
+                Some(shown_schema(statement, plan.schema()?))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A prepared statement with its parameters, and how far it has run.
@@ -128,6 +147,15 @@ impl Portals {
     /// The portal; 34000 when there is none.
     pub fn get(&self, name: &str) -> Result<&Portal, SqlError> {
         self.0.get(name).ok_or_else(|| missing("portal", name))
+    }
+
+    /// The portal, which must be a query's; 34000 when there is none.
+    pub fn cursor(&self, name: &str) -> Result<&Portal, SqlError> {
+        let portal = self.0.get(name).ok_or_else(|| missing("cursor", name))?;
+        if !portal.prepared.is_query() {
+            return Err(SqlError::unsupported(format!("portal \"{name}\" is no query and cannot be fetched from")));
+        }
+        Ok(portal)
     }
 
     /// Takes a portal out, so that it is dropped when running it fails; 34000 when there is none, which `word` names.

@@ -15,7 +15,7 @@ use super::command::{Command, Fetch, Motion};
 use super::copy::CopyFormat;
 use super::link::Failure;
 use super::portal::{Portal, Prepared, State};
-use super::rows::{Framing, RowSource, shown_schema, text_rows, wire_columns};
+use super::rows::{Framing, RowSource, text_rows, wire_columns};
 use crate::pg::backend::{Outcome, Plan};
 use crate::pg::encode::WireColumn;
 use crate::pg::wire::Severity;
@@ -61,27 +61,14 @@ impl Connection {
 
     /// The columns of the rows it gives; `None` when it gives none.
     pub(super) fn row_schema(&self, prepared: &Prepared) -> Result<Option<SchemaRef>, SqlError> {
-        let Some((statement, command)) = &prepared.parsed else { return Ok(None) };
+        let Some((_, command)) = &prepared.parsed else { return Ok(None) };
         Ok(match command.as_ref() {
-            Command::Run => {
-                let schema = prepared.plan.as_ref().and_then(|plan| plan.schema());
-                schema.map(|schema| shown_schema(statement, schema))
-            }
+            Command::Run => prepared.query_schema(),
             Command::Fetch(Fetch { name, send: true, .. }) => {
-                let cursor = self
-                    .portals
-                    .get(name)
-                    .map_err(|error| SqlError { message: format!("cursor \"{name}\" does not exist"), ..error })?;
-                self.row_schema(&cursor.prepared)?
+                let cursor = self.portals.cursor(name)?;
+                cursor.prepared.query_schema()
             }
-            Command::Execute { name, .. } => {
-                let inner = self.statements.get(name)?;
-                // A prepared EXECUTE is refused, so that this ends.
-                if matches!(&inner.parsed, Some((_, command)) if matches!(**command, Command::Execute { .. })) {
-                    return Ok(None);
-                }
-                self.row_schema(inner)?
-            }
+            Command::Execute { name, .. } => self.statements.get(name)?.query_schema(),
             Command::Show(name) => Some(text_rows(&[shown_name(name)], &[]).schema),
             Command::ShowAll => Some(text_rows(&["name", "setting", "description"], &[]).schema),
             _ => None,
@@ -129,8 +116,10 @@ impl Connection {
             Command::Fetch(fetch) => self.fetch(portal, fetch, show).await?,
             Command::Execute { name, arguments } => {
                 let inner = self.statements.get(name)?.clone();
-                if matches!(&inner.parsed, Some((_, command)) if matches!(**command, Command::Execute { .. })) {
-                    return Err(SqlError::unsupported("EXECUTE of a prepared EXECUTE is not supported").into());
+                if !inner.is_query() {
+                    return Err(
+                        SqlError::unsupported("EXECUTE of a statement that is no query is not supported").into()
+                    );
                 }
                 let parameters = self.arguments(name, &inner, arguments).await?;
                 let mut inner = Portal::new(inner, parameters, portal.formats.clone());
@@ -244,11 +233,12 @@ impl Connection {
 
     /// Takes rows from a cursor. `portal` is the FETCH itself, whose formats count unless the cursor is binary.
     async fn fetch(&mut self, portal: &mut Portal, fetch: &Fetch, show: Show) -> Result<(), Failure> {
+        self.portals.cursor(&fetch.name)?;
         let mut cursor = self.portals.take("cursor", &fetch.name)?;
         let Some((statement, _)) = cursor.prepared.parsed.clone() else {
             return Err(SqlError::internal("a cursor has no query", "it was declared empty").into());
         };
-        let schema = self.row_schema(&cursor.prepared)?;
+        let schema = cursor.prepared.query_schema();
         let schema = schema.ok_or_else(|| SqlError::internal("a cursor has no columns", "its plan has no schema"))?;
         let formats = if cursor.formats.is_empty() { &portal.formats } else { &cursor.formats };
         let columns = wire_columns(&schema, formats)?;
