@@ -24,6 +24,9 @@ pub const LIVE_GATHER: Duration = Duration::from_micros(200);
 /// From the answer to a hand-over to its moment.
 pub const HAND_OVER_DELAY: Duration = Duration::from_millis(1);
 
+/// How long rows of stored probes wait for what the feeds have to tell; then they are made without it.
+const SETTLE_MAX: Duration = Duration::from_millis(100);
+
 /// How long an idle drain sleeps at most. Records and commands wake it, so this only bounds what a lost wake would cost.
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 
@@ -35,8 +38,41 @@ enum Command {
     HandOver { from: u32, to: u32, done: oneshot::Sender<()> },
     /// Empties the rings, makes the last batch of a program and forgets it. Records that come later count as nobody's.
     Remove { number: u32, done: oneshot::Sender<()> },
+    /// Empties the rings, hands the rows on, and answers.
+    Settle(mpsc::SyncSender<()>),
     /// Empties the rings and ends.
     Stop,
+}
+
+/// Lets one drain wait until another has told all it can know by now.
+#[derive(Clone)]
+pub struct Settler {
+    commands: mpsc::Sender<Command>,
+    interrupter: Interrupter,
+}
+
+impl Settler {
+    /// Waits until the other drain has emptied its rings once more, at most [`SETTLE_MAX`].
+    fn settle(&self) {
+        let (done, wait) = mpsc::sync_channel(1);
+        // A drain that has stopped has nothing to tell.
+        if self.commands.send(Command::Settle(done)).is_ok() {
+            self.interrupter.interrupt();
+            if wait.recv_timeout(SETTLE_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
+                tracing::debug!("rows were made before the feeds had told everything");
+            }
+        }
+    }
+}
+
+/// How rings are drained.
+pub struct DrainOptions {
+    /// How long records gather after the ring woke us.
+    pub gather: Duration,
+    /// Where tables' rows go; without one only feeds and live queries may be added.
+    pub outbox: Option<Outbox>,
+    /// Who is heard before rows are made.
+    pub settler: Option<Settler>,
 }
 
 /// A running drain. Dropping it stops the thread and waits for its end.
@@ -47,14 +83,22 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Starts a thread that empties `rings` and sends tables' rows to `outbox`; without one only feeds and live queries
-    /// may be added.
-    pub fn start(rings: Rings, gather: Duration, outbox: Option<Outbox>) -> io::Result<Drain> {
+    /// Starts a thread that empties `rings`.
+    pub fn start(rings: Rings, options: DrainOptions) -> io::Result<Drain> {
+        let DrainOptions { gather, outbox, settler } = options;
         let interrupter = rings.interrupter();
-        // Unbounded, as only we send: at most one for each start or stop of a probe that is under way.
+        // Unbounded, as only we send, and who sends waits for the answer or holds the only handle.
         let (commands, receiver) = mpsc::channel();
-        let worker =
-            Worker { rings, gather, outbox, receiver, slots: HashMap::new(), unclaimed: 0, clock: ClockOffset::now() };
+        let worker = Worker {
+            rings,
+            gather,
+            outbox,
+            settler,
+            receiver,
+            slots: HashMap::new(),
+            unclaimed: 0,
+            clock: ClockOffset::now(),
+        };
         let thread = thread::Builder::new().name("drain".into()).spawn(move || worker.run())?;
         Ok(Drain { commands, interrupter, thread: Some(thread) })
     }
@@ -79,6 +123,11 @@ impl Drain {
         wait
     }
 
+    /// What another drain waits with for this one.
+    pub fn settler(&self) -> Settler {
+        Settler { commands: self.commands.clone(), interrupter: self.interrupter.clone() }
+    }
+
     fn tell(&self, command: Command) {
         // Only a thread that has stopped does not listen, and then there are no rings to speak of.
         let _ = self.commands.send(command);
@@ -99,6 +148,7 @@ struct Worker {
     rings: Rings,
     gather: Duration,
     outbox: Option<Outbox>,
+    settler: Option<Settler>,
     receiver: mpsc::Receiver<Command>,
     /// By the number in the records' headers.
     slots: HashMap<u32, Slot>,
@@ -114,6 +164,7 @@ impl Worker {
                 thread::sleep(self.gather);
             }
             let mut removed = Vec::new();
+            let mut settled = Vec::new();
             let mut stop = false;
             while let Ok(command) = self.receiver.try_recv() {
                 match command {
@@ -125,11 +176,15 @@ impl Worker {
                         let _ = done.send(());
                     }
                     Command::Remove { number, done } => removed.push((number, done)),
+                    Command::Settle(done) => settled.push(done),
                     Command::Stop => stop = true,
                 }
             }
             self.drain();
             self.flush();
+            for done in settled {
+                let _ = done.send(());
+            }
             for (number, done) in removed {
                 self.slots.remove(&number);
                 let _ = done.send(());
@@ -169,11 +224,13 @@ impl Worker {
         }
     }
 
-    /// Makes batches of what was drained: feeds first, because the tables' rows are made from what they told.
+    /// Makes batches of what was drained, after the feeds have told what the rows need.
     fn flush(&mut self) {
         self.clock = ClockOffset::now();
-        for slot in self.slots.values_mut().filter(|slot| slot.is_feed()) {
-            slot.finish(&self.clock);
+        if let Some(settler) = &self.settler
+            && self.slots.values().any(Slot::has_rows)
+        {
+            settler.settle();
         }
         let stored: Vec<Item> = self.slots.values_mut().flat_map(|slot| slot.finish(&self.clock)).collect();
         if let Some(outbox) = &self.outbox

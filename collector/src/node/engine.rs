@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use probepilot_collector_ebpf::compile::CompiledProbe;
 use probepilot_collector_ebpf::load::{Counters, LoadError, LoadOptions, LoadedProbe, ProgramInfo, RingMap, Rings};
 
-use crate::node::drain::{Drain, HAND_OVER_DELAY};
+use crate::node::drain::{Drain, DrainOptions, HAND_OVER_DELAY, Settler};
 use crate::node::loss::{Cause, Losses, Tally};
-use crate::node::outbox::Outbox;
 use crate::node::slot::{Slot, Target};
 
 /// Why there is no engine.
@@ -34,16 +33,21 @@ pub struct Engine {
 
 impl Engine {
     /// Makes rings of together `ring_bytes` and starts to empty them.
-    pub fn start(ring_bytes: usize, gather: Duration, outbox: Option<Outbox>) -> Result<Engine, EngineError> {
+    pub fn start(ring_bytes: usize, options: DrainOptions) -> Result<Engine, EngineError> {
         let reader = Rings::new(ring_bytes).map_err(EngineError::Rings)?;
         let rings = reader.map();
-        let drain = Drain::start(reader, gather, outbox).map_err(EngineError::Drain)?;
+        let drain = Drain::start(reader, options).map_err(EngineError::Drain)?;
         Ok(Engine { rings, drain, next_number: AtomicU32::new(1) })
     }
 
     /// Loads and verifies a program without attaching it. Blocks.
     pub fn load(&self, compiled: &CompiledProbe, rows_per_second_max: u32) -> Result<LoadedProbe, LoadError> {
         self.load_as(self.number(), compiled, rows_per_second_max)
+    }
+
+    /// What another engine's drain waits with for this one.
+    pub fn settler(&self) -> Settler {
+        self.drain.settler()
     }
 
     fn number(&self) -> u32 {

@@ -1,6 +1,7 @@
 //! The events that keep the table of processes: three small programs of our own, beside any probe.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringViewArray, TimestampNanosecondArray};
 use arrow::compute::cast;
@@ -12,10 +13,18 @@ use probepilot_sql::parse::parse_one;
 use probepilot_sql::statement::Statement;
 use probepilot_sql::{SqlError, SqlState};
 
+use crate::node::drain::{DrainOptions, Settler};
 use crate::node::engine::{Engine, RunOptions, Running};
 use crate::node::loss::Tally;
 use crate::node::processes::{ExecEvent, ExitEvent, ForkEvent, Processes};
 use crate::node::slot::Target;
+
+/// Bytes of the feeds' rings, together. When they are full, `/proc` answers for what was lost.
+const RING_BYTES: usize = 4 << 20;
+
+/// Events of the feeds do not gather: arguments are read from `/proc` while the process still begins to run, some 100 µs
+/// after its start. Two milliseconds later every third short command is gone.
+const GATHER: Duration = Duration::ZERO;
 
 /// Events of one feed in a second; on a host with more of them `/proc` answers for the rest.
 const EVENTS_PER_SECOND_MAX: u32 = 100_000;
@@ -38,14 +47,19 @@ const EXIT: &str =
 /// The programs that tell `processes` what happens, attached while this lives.
 pub struct Feed {
     programs: Vec<Running>,
+    engine: Arc<Engine>,
 }
 
 type Take = fn(&Processes, &RecordBatch) -> Option<()>;
 
 impl Feed {
     /// Compiles, loads and attaches. Blocks: up to 60 ms.
-    pub fn start(engine: &Arc<Engine>, kernel: &Kernel, processes: &Arc<Processes>) -> Result<Feed, SqlError> {
-        let mut feed = Feed { programs: Vec::new() };
+    pub fn start(kernel: &Kernel, processes: &Arc<Processes>) -> Result<Feed, SqlError> {
+        let drain = DrainOptions { gather: GATHER, outbox: None, settler: None };
+        let engine = Engine::start(RING_BYTES, drain)
+            .map_err(|error| SqlError::new(SqlState::INSUFFICIENT_RESOURCES, error.to_string()).caused_by(error))?;
+        let engine = Arc::new(engine);
+        let mut feed = Feed { programs: Vec::new(), engine: engine.clone() };
         // The ends first: a process whose start is told has its end told.
         let all: [(&str, Take); 3] = [(EXIT, take_exits), (FORK, take_forks), (EXEC, take_execs)];
         for (text, take) in all {
@@ -58,11 +72,16 @@ impl Feed {
             }));
             let tally = Arc::new(Tally::default());
             let options = RunOptions { rows_per_second_max: EVENTS_PER_SECOND_MAX, target, tally, waiting: false };
-            feed.programs.push(Running::start(engine, &compiled, options).map_err(|error| error.to_sql())?);
+            feed.programs.push(Running::start(&engine, &compiled, options).map_err(|error| error.to_sql())?);
         }
         // What happened between the seed and now.
         processes.refresh();
         Ok(feed)
+    }
+
+    /// What a drain waits with until everything that happened was told.
+    pub fn settler(&self) -> Settler {
+        self.engine.settler()
     }
 
     /// Detaches all programs. Blocks.

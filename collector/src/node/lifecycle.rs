@@ -123,14 +123,15 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// No probes yet.
+    /// No probes yet. A kernel that is not given is read when it is first needed.
     pub fn new(
         name: Arc<str>,
         processes: Arc<Processes>,
+        kernel: Option<Arc<Kernel>>,
         engine: Result<Arc<Engine>, Unavailable>,
         writer: Option<HealthWriter>,
     ) -> Probes {
-        let (kernel, entries) = (Mutex::default(), Mutex::default());
+        let (kernel, entries) = (Mutex::new(kernel), Mutex::default());
         Probes { name, processes, kernel, engine, entries, writer: Mutex::new(writer) }
     }
 

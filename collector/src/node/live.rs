@@ -12,7 +12,7 @@ use probepilot_sql::{SqlError, SqlState};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::node::drain::LIVE_GATHER;
+use crate::node::drain::{DrainOptions, LIVE_GATHER, Settler};
 use crate::node::engine::{Counts, Engine, RunOptions, Running};
 use crate::node::live_queue::LiveQueue;
 use crate::node::loss::Tally;
@@ -44,8 +44,13 @@ struct Parts {
 
 impl LiveQuery {
     /// Makes rings, loads and attaches. Blocks.
-    pub fn start(compiled: &CompiledProbe, permit: OwnedSemaphorePermit) -> Result<LiveQuery, SqlError> {
-        let engine = Engine::start(LIVE_RING_BYTES, LIVE_GATHER, None)
+    pub fn start(
+        compiled: &CompiledProbe,
+        permit: OwnedSemaphorePermit,
+        settler: Option<Settler>,
+    ) -> Result<LiveQuery, SqlError> {
+        let drain = DrainOptions { gather: LIVE_GATHER, outbox: None, settler };
+        let engine = Engine::start(LIVE_RING_BYTES, drain)
             .map_err(|error| SqlError::new(SqlState::INSUFFICIENT_RESOURCES, error.to_string()).caused_by(error))?;
         let engine = Arc::new(engine);
         let queue = Arc::new(LiveQueue::default());

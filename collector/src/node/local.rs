@@ -13,6 +13,7 @@ use probepilot_catalog::probe::{ProbeId, ProbePlan, ProbeReport, ProbeSpec, Prob
 use probepilot_catalog::table::{Column, TableKind};
 use probepilot_collector_ebpf::capability;
 use probepilot_collector_ebpf::compile::CompiledProbe;
+use probepilot_collector_ebpf::kernel::{Kernel, KernelError};
 use probepilot_collector_ebpf::load::measure_runs;
 use probepilot_sql::statement::{CreateProbe, ProbeQuery};
 use probepilot_sql::{SqlError, SqlState};
@@ -21,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::node::clock::unix_now_ns;
 use crate::node::cmdline::CmdlineSetting;
-use crate::node::drain::STORED_GATHER;
+use crate::node::drain::{DrainOptions, STORED_GATHER, Settler};
 use crate::node::engine::{Engine, RunOptions, Running};
 use crate::node::feed::Feed;
 use crate::node::health::{self, HealthTables, HealthWriter, Rates};
@@ -89,10 +90,13 @@ impl Node {
             let (name, outbox) = (name.clone(), outbox.clone());
             move || {
                 let processes = Arc::new(Processes::of_host(cmdline));
-                let engine = start_engine(probes_enabled, ring_bytes_total, outbox);
-                let probes = Arc::new(Probes::new(name, processes, engine, writer));
-                let feed = start_feed(&probes);
-                (probes, feed)
+                let kernel = Kernel::of_host().map(Arc::new);
+                let allowed = may_attach(probes_enabled);
+                let feed = allowed.is_ok().then(|| start_feed(&kernel, &processes)).flatten();
+                let settler = feed.as_ref().map(Feed::settler);
+                let engine = allowed.and_then(|()| start_engine(ring_bytes_total, outbox, settler));
+                let probes = Probes::new(name, processes, kernel.ok(), engine, writer);
+                (Arc::new(probes), feed)
             }
         });
         let (probes, feed) = prepared.await.expect("starting a node does not panic and is not cancelled");
@@ -195,24 +199,26 @@ impl Node {
     }
 }
 
-fn start_engine(probes_enabled: bool, ring_bytes: usize, outbox: Outbox) -> Result<Arc<Engine>, Unavailable> {
+fn may_attach(probes_enabled: bool) -> Result<(), Unavailable> {
     if !probes_enabled {
         return Err(Unavailable::Disabled);
     }
-    if let Some(missing) = capability::missing() {
-        return Err(Unavailable::Rights(missing));
-    }
-    Engine::start(ring_bytes, STORED_GATHER, Some(outbox)).map(Arc::new).map_err(|error| {
+    capability::missing().map_or(Ok(()), |missing| Err(Unavailable::Rights(missing)))
+}
+
+fn start_engine(ring_bytes: usize, outbox: Outbox, settler: Option<Settler>) -> Result<Arc<Engine>, Unavailable> {
+    let drain = DrainOptions { gather: STORED_GATHER, outbox: Some(outbox), settler };
+    Engine::start(ring_bytes, drain).map(Arc::new).map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "cannot attach probes");
         Unavailable::Kernel(error.to_string())
     })
 }
 
 /// Without the feed everything works; processes that live shortly are then not seen.
-fn start_feed(probes: &Probes) -> Option<Feed> {
-    let engine = probes.engine().ok()?;
-    let kernel = probes.kernel().and_then(|kernel| Feed::start(engine, &kernel, probes.processes()));
-    kernel.map_err(|error| tracing::warn!(%error, hint = error.hint, "processes are read from /proc only")).ok()
+fn start_feed(kernel: &Result<Arc<Kernel>, KernelError>, processes: &Arc<Processes>) -> Option<Feed> {
+    let kernel = kernel.as_ref().map_err(KernelError::to_sql);
+    let feed = kernel.and_then(|kernel| Feed::start(kernel, processes));
+    feed.map_err(|error| tracing::warn!(%error, hint = error.hint, "processes are read from /proc only")).ok()
 }
 
 #[async_trait]
@@ -279,11 +285,12 @@ impl Hooks for Node {
             )
         })?;
         let query = query.clone();
+        let settler = self.feed.lock().as_ref().map(Feed::settler);
         let (live, compiled) = self
             .blocking(move |probes| {
                 let compiled = probes.compile(&query, "select", false)?;
                 probes.engine()?;
-                Ok((LiveQuery::start(&compiled, permit)?, compiled))
+                Ok((LiveQuery::start(&compiled, permit, settler)?, compiled))
             })
             .await?;
         {
@@ -326,7 +333,8 @@ fn explain(
 
 /// Attaches for a second, with rings of its own, and throws the rows away.
 fn measure(compiled: &CompiledProbe) -> Result<String, SqlError> {
-    let engine = Engine::start(LIVE_RING_BYTES, STORED_GATHER, None)
+    let drain = DrainOptions { gather: STORED_GATHER, outbox: None, settler: None };
+    let engine = Engine::start(LIVE_RING_BYTES, drain)
         .map_err(|error| SqlError::new(SqlState::INSUFFICIENT_RESOURCES, error.to_string()).caused_by(error))?;
     // Rows and bytes that were looked at.
     let seen = Arc::new(Mutex::new((0_usize, 0_usize)));

@@ -25,7 +25,7 @@ pub enum Target {
         /// From the probe's columns to the table's.
         conform: Conform,
     },
-    /// To somebody inside this process, before the tables' rows of the same drain are made.
+    /// To somebody inside this process.
     Feed(Box<dyn FnMut(&RecordBatch) + Send>),
     /// To a client that reads them as they come.
     Live(Arc<LiveQueue>),
@@ -81,9 +81,9 @@ impl Slot {
         self.until_ns = ns;
     }
 
-    /// Says whether its rows are needed to make the rows of others.
-    pub fn is_feed(&self) -> bool {
-        matches!(self.target, Target::Feed(_))
+    /// Says whether there are rows to finish.
+    pub fn has_rows(&self) -> bool {
+        self.decoder.rows() > 0
     }
 
     /// Takes a record; `before` is the header of the one before it in the ring.
