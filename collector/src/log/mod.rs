@@ -241,6 +241,13 @@ impl Log {
     }
 }
 
+impl Drop for Log {
+    /// The threads end by themselves, behind what they were given.
+    fn drop(&mut self) {
+        self.closed.cancel();
+    }
+}
+
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LogError> {
     std::thread::Builder::new().name(name.into()).spawn(run).map_err(LogError::Thread)
 }

@@ -57,6 +57,8 @@ pub fn segment_path(table: &Table, time_min_unix_ns: i64) -> String {
 mod tests {
     use std::sync::Arc;
 
+    use arrow::array::Float64Array;
+    use arrow::datatypes::Float64Type;
     use probepilot_catalog::manifest::{Bound, TableSettings};
     use probepilot_catalog::table::{TableId, arrow_schema};
 
@@ -101,6 +103,38 @@ mod tests {
                 assert_eq!(min, &texts.iter().flatten().min().map(|text| Bound::Text(text.into())));
                 assert_eq!(max, &texts.iter().flatten().max().map(|text| Bound::Text(text.into())));
                 assert_eq!(segment.bytes as usize, encoded.bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_column_with_nan_has_no_bounds_and_one_of_nulls_only_counts_them() {
+        let table = table();
+        let rows = Source::new(1).rows(0, 3);
+        for (values, bounds) in [
+            (vec![Some(1.5), None, Some(-2.0)], (Some(Bound::Float(-2.0)), Some(Bound::Float(1.5)), 1)),
+            (vec![Some(1.5), Some(f64::NAN), None], (None, None, 1)),
+            (vec![None, None, None], (None, None, 3)),
+        ] {
+            let mut columns = rows.columns().to_vec();
+            columns[3] = Arc::new(Float64Array::from(values));
+            let rows = RecordBatch::try_new(rows.schema(), columns).expect("the types are the same");
+            let parts = sorted_by_hour(&table.schema, &[rows]).expect("the rows fit");
+            let found: Vec<_> = parts
+                .iter()
+                .map(|part| encode(&table, part).expect("the rows can be encoded").segment.bounds[3].clone())
+                .collect();
+            let nulls: u64 = found.iter().map(|bounds| bounds.null_count).sum();
+            let min = found.iter().filter_map(|bounds| bounds.min.clone()).reduce(|a, b| if b < a { b } else { a });
+            let max = found.iter().filter_map(|bounds| bounds.max.clone()).reduce(|a, b| if b > a { b } else { a });
+            if bounds.0.is_some() {
+                assert_eq!((min, max, nulls), bounds);
+            } else {
+                assert_eq!(nulls, bounds.2);
+                let with_nan = parts
+                    .iter()
+                    .position(|part| part.column(3).as_primitive::<Float64Type>().iter().flatten().any(f64::is_nan));
+                assert!(with_nan.is_none_or(|part| found[part].min.is_none() && found[part].max.is_none()));
             }
         }
     }

@@ -4,7 +4,6 @@ use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// A file system's size.
@@ -36,7 +35,7 @@ pub fn file_system(path: &Path) -> io::Result<FileSystem> {
     })
 }
 
-/// Bytes that the files below `directory` take on the disk; 0 when it is missing.
+/// Bytes of the files below `directory`; 0 when it is missing.
 pub fn used_bytes(directory: &Path) -> io::Result<u64> {
     let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let mut bytes = 0;
@@ -51,7 +50,7 @@ pub fn used_bytes(directory: &Path) -> io::Result<u64> {
             let entry = entry?;
             match entry.metadata() {
                 Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
-                Ok(metadata) => bytes += metadata.blocks() * 512,
+                Ok(metadata) => bytes += metadata.len(),
                 // A file may go while we look.
                 Err(error) if gone(&error) => {}
                 Err(error) => return Err(error),

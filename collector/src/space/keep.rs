@@ -27,10 +27,14 @@ const PRESSED_INTERVAL: Duration = Duration::from_secs(5);
 /// How long old snapshots and their files stay while more than the cap is on the disk.
 const PRESSED_GRACE: Duration = Duration::from_secs(60);
 
+/// How often the segments' files are counted at least; free space is looked at more often, it costs one call.
+const COUNT_INTERVAL_MAX: Duration = Duration::from_secs(10);
+
 /// How much is kept, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct SpaceOptions {
-    /// Bytes that log and segments may take; the smaller of 10 GiB and a tenth of the file system when `None`.
+    /// Bytes that log and live segments may take (files that were replaced come on top, for a minute when there are many);
+    /// the smaller of 10 GiB and a tenth of the file system when `None`.
     pub disk_bytes_max: Option<u64>,
     /// Below so many free bytes rows are refused; the smaller of 1 GiB and a twentieth of the file system when `None`.
     pub free_bytes_min: Option<u64>,
@@ -68,6 +72,8 @@ pub struct SpaceState {
 
 #[derive(Clone, Debug, Default)]
 struct Found {
+    /// Bytes of the segments' files, and when they were counted.
+    segment_bytes: Option<(u64, Instant)>,
     disk_bytes: u64,
     disk_bytes_max: u64,
     shortage: Option<String>,
@@ -76,7 +82,7 @@ struct Found {
 impl SpaceState {
     /// Bytes on the disk, bytes allowed, and why rows are refused.
     pub fn read(&self) -> (u64, u64, Option<String>) {
-        let Found { disk_bytes, disk_bytes_max, shortage } = self.state.lock().clone();
+        let Found { segment_bytes: _, disk_bytes, disk_bytes_max, shortage } = self.state.lock().clone();
         (disk_bytes, disk_bytes_max, shortage)
     }
 }
@@ -125,11 +131,16 @@ impl Keeper {
     /// Looks at the disk and pauses or resumes the log. Returns whether there is too much on it.
     pub async fn check(&self) -> bool {
         let (log, store) = (self.log_directory.clone(), self.store.local_root.clone());
+        let counted = self.state.state.lock().segment_bytes;
+        let count_interval = self.options.keep_interval.min(COUNT_INTERVAL_MAX);
         let measured = tokio::task::spawn_blocking(move || {
-            let segments = store.as_deref().map_or(Ok(0), used_bytes)?;
+            let segments = match counted.filter(|(_, when)| when.elapsed() < count_interval) {
+                Some(counted) => counted,
+                None => (store.as_deref().map_or(Ok(0), used_bytes)?, Instant::now()),
+            };
             file_system(&log).map(|system| (system, segments))
         });
-        let (system, segment_bytes) = match measured.await {
+        let (system, segments) = match measured.await {
             Ok(Ok(measured)) => measured,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the disk cannot be measured");
@@ -139,8 +150,9 @@ impl Keeper {
         };
         let log_bytes = self.log.bytes();
         let cap = self.options.disk_bytes_max.unwrap_or((10 * 1024 * MIB).min(system.bytes / 10));
-        let used = log_bytes + segment_bytes;
-        let shortage = self.shortage(&system, log_bytes, used, cap);
+        let used = log_bytes + segments.0;
+        let live = log_bytes + live_bytes(&self.lake.manifest());
+        let shortage = self.shortage(&system, log_bytes, live, cap);
         let mut found = self.state.state.lock();
         match (&found.shortage, &shortage) {
             (None, Some(shortage)) => tracing::error!("{shortage}; rows are refused"),
@@ -149,13 +161,14 @@ impl Keeper {
         }
         self.log.pause(shortage.clone());
         let pressed = used > cap || shortage.is_some();
-        *found = Found { disk_bytes: used, disk_bytes_max: cap, shortage };
+        *found = Found { segment_bytes: Some(segments), disk_bytes: used, disk_bytes_max: cap, shortage };
         pressed
     }
 
     /// Why nothing may be written, if so. Segments over the cap go first; rows are refused when that is not enough: the
-    /// log alone has reached the cap, or all together have left it a tenth behind.
-    fn shortage(&self, system: &FileSystem, log_bytes: u64, used: u64, cap: u64) -> Option<String> {
+    /// log alone has reached the cap, or what is live has left it a tenth behind. Files that only wait for their grace do
+    /// not count: no row that is refused would make them go sooner.
+    fn shortage(&self, system: &FileSystem, log_bytes: u64, live: u64, cap: u64) -> Option<String> {
         let floor = self.options.free_bytes_min.unwrap_or((1024 * MIB).min(system.bytes / 20));
         if system.free_bytes < floor {
             let (free, floor) = (system.free_bytes / MIB, floor / MIB);
@@ -167,9 +180,9 @@ impl Keeper {
             return Some("the disk has no room for another file".into());
         }
         let far_over = cap.saturating_add(cap / 10);
-        (log_bytes > cap || used > far_over).then(|| {
-            let (used, cap) = (used / MIB, cap / MIB);
-            format!("log and segments take {used} MiB and may take {cap} MiB")
+        (log_bytes > cap || live > far_over).then(|| {
+            let (live, cap) = (live / MIB, cap / MIB);
+            format!("log and segments take {live} MiB and may take {cap} MiB")
         })
     }
 
