@@ -22,8 +22,9 @@ use backend::Backend;
 use login::backoff::BackOff;
 use registry::Registry;
 
-/// The version of PostgreSQL that clients are told: drivers choose their catalog queries by it.
-pub const SERVER_VERSION: &str = "16.4";
+/// The version of PostgreSQL that clients are told when the session has no setting `server_version`: drivers choose
+/// their catalog queries by it.
+pub const SERVER_VERSION: &str = "16.14";
 
 /// How the door behaves.
 #[derive(Clone, Debug)]

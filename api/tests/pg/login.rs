@@ -78,7 +78,7 @@ async fn the_server_says_what_postgresql_16_says() {
         .map(|reply| String::from_utf8_lossy(&reply.body).replace('\0', "=").trim_end_matches('=').to_owned())
         .collect();
     for expected in [
-        "server_version=16.4",
+        "server_version=16.14",
         "server_encoding=UTF8",
         "client_encoding=UTF8",
         "DateStyle=ISO, MDY",

@@ -79,7 +79,10 @@ pub async fn serve(door: &Arc<Door>, login: Login, inbox: Inbox, mut outbox: Out
         ("server_encoding", "UTF8"),
     ];
     for (name, value) in fixed {
-        put_parameter(&mut outbox, name, value);
+        // What SHOW says is what the client is told; these two are the account's.
+        let of_account = matches!(name, "is_superuser" | "session_authorization");
+        let shown = if of_account { None } else { session.setting(name) };
+        put_parameter(&mut outbox, name, shown.as_deref().unwrap_or(value));
     }
     let link = Link::new(inbox, outbox, registered, shutdown);
     let mut connection = Connection {
