@@ -360,10 +360,8 @@ impl Probes {
         }
     }
 
-    /// Writes what is left to say, and lets the queue to the log end.
+    /// Writes no more health and losses, so that the queue to the log can end.
     pub fn close_writer(&self) {
-        self.write_losses();
-        self.write_health();
         *self.writer.lock() = None;
     }
 }

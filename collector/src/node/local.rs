@@ -155,6 +155,7 @@ impl Node {
         let _turn = self.turn.lock().await;
         let (probes, feed) = (self.probes.clone(), self.feed.lock().take());
         let stopped = tokio::task::spawn_blocking(move || {
+            probes.write_health();
             // Detaching waits for the kernel, and the kernel makes all of them wait together.
             std::thread::scope(|scope| {
                 for id in probes.ids() {

@@ -92,6 +92,7 @@ async fn rows_above_the_limit_are_counted() {
     assert!((1..1000).contains(&health.rows), "{} rows", health.rows);
     test.node.shutdown().await;
     assert!(texts(&test.log.rows(HEALTH.loss), "cause").contains(&"rate_limited".to_owned()));
+    assert!(texts(&test.log.rows(HEALTH.health), "probe").contains(&"calls".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
