@@ -22,6 +22,7 @@ use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
+use datafusion::optimizer::Analyzer;
 use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 use probepilot_catalog::manifest::Manifest;
@@ -30,6 +31,7 @@ use probepilot_sql::SqlError;
 use tokio::sync::watch;
 
 use crate::functions;
+use crate::rewrite::SubqueriesToJoins;
 use crate::scan::{Pin, store_url};
 use crate::tail::{Feed, Tail};
 use queries::Queries;
@@ -200,8 +202,17 @@ fn state(
     }
     let runtime = runtime.build_arc()?;
     runtime.register_object_store(store_url().as_ref(), store);
-    let state =
-        SessionStateBuilder::new().with_config(config()).with_runtime_env(runtime).with_default_features().build();
+    let mut rules = Analyzer::new().rules;
+    rules.insert(0, Arc::new(SubqueriesToJoins::default()));
+    let mut builder = SessionStateBuilder::new()
+        .with_config(config())
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_analyzer_rules(rules);
+    if let Some(planners) = builder.expr_planners() {
+        planners.insert(0, Arc::new(functions::literals::ArrayLiterals));
+    }
+    let state = builder.build();
     functions::register(state)
 }
 

@@ -6,7 +6,7 @@ const NAMES_MAX: usize = 3;
 /// The names nearest to `wanted`, best first; none when nothing is similar.
 pub(super) fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = wanted.to_lowercase();
-    let far = (wanted.chars().count() / 3).max(1) + 1;
+    let far = (wanted.chars().count() / 3).max(1) + usize::from(wanted.chars().count() > 3);
     let mut scored: Vec<(usize, &str)> = names
         .into_iter()
         .filter_map(|name| {
@@ -14,7 +14,7 @@ pub(super) fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>
             let distance = distance(&wanted, &lower);
             let contained =
                 wanted.len() >= 3 && (lower.contains(&wanted) || wanted.contains(&lower) && lower.len() >= 3);
-            (distance < far || contained).then_some((distance, name))
+            (distance <= far || contained).then_some((distance, name))
         })
         .collect();
     scored.sort();

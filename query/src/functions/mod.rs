@@ -2,6 +2,8 @@
 
 pub mod types; // SQL type names that only PostgreSQL has.
 pub(crate) mod by_row; // Functions evaluated row by row, for the catalog and the session.
+pub(crate) mod single_value; // The value of a scalar subquery.
+pub(crate) mod literals; // Text literals that are arrays.
 mod session; // Who and where: current_user, current_setting, version.
 mod time; // time_bucket, epoch_ns.
 

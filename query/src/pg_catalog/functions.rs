@@ -1,5 +1,6 @@
 //! What clients ask about oids: names, comments, sizes, rights, definitions.
 
+use arrow::array::Array;
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::ScalarUDF;
@@ -7,7 +8,7 @@ use probepilot_sql::{SqlError, SqlState};
 
 use super::snapshot::{SCHEMAS, Snapshot, quoted, schema_oid};
 use super::types;
-use crate::functions::by_row::{Body, ByRow, fail, number, oid, text, utf8};
+use crate::functions::by_row::{Body, ByRow, fail, number, oid, text, utf8, wrong};
 
 const BOOLEAN: DataType = DataType::Boolean;
 const TEXT: DataType = DataType::Utf8;
@@ -75,6 +76,24 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
             Ok(ScalarValue::Boolean(relation.map(|_| false)))
         }),
     ];
+    let bound: Body = |_, arguments| {
+        let ScalarValue::List(list) = &arguments[0] else { return wrong("array_upper", &arguments[0]) };
+        let length = list.value(0).len() as i32;
+        Ok(ScalarValue::Int32((length > 0 && number(&arguments[1]) == Some(1)).then_some(length)))
+    };
+    functions.push(ByRow::new("array_upper", 2, 2, DataType::Int32, bound));
+    functions.push(ByRow::new("array_lower", 2, 2, DataType::Int32, |_, arguments| {
+        let ScalarValue::List(list) = &arguments[0] else { return wrong("array_lower", &arguments[0]) };
+        let some = !list.value(0).is_empty() && number(&arguments[1]) == Some(1);
+        Ok(ScalarValue::Int32(some.then_some(1)))
+    }));
+    functions.push(
+        ByRow::new("format", 1, 16, TEXT, |_, arguments| {
+            let Some(pattern) = text(&arguments[0]) else { return Ok(ScalarValue::Utf8(None)) };
+            format(pattern, &arguments[1..])
+        })
+        .with_nulls(),
+    );
     let size: Body = |statement, arguments| {
         let relation = oid(&arguments[0]).and_then(|oid| statement.catalog().relation(oid));
         Ok(ScalarValue::Int64(relation.map(|relation| relation.bytes)))
@@ -177,6 +196,40 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
     functions.into_iter().map(ByRow::into_udf).collect()
 }
 
+/// `format('%s %I %L', …)`: text, identifier, literal.
+fn format(pattern: &str, arguments: &[ScalarValue]) -> Result<ScalarValue> {
+    let invalid = |message: &str| fail(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    let (mut formatted, mut arguments) = (String::new(), arguments.iter());
+    let mut characters = pattern.chars();
+    while let Some(character) = characters.next() {
+        if character != '%' {
+            formatted.push(character);
+            continue;
+        }
+        let kind = match characters.next() {
+            Some('%') => {
+                formatted.push('%');
+                continue;
+            }
+            Some(kind @ ('s' | 'I' | 'L')) => kind,
+            _ => return invalid("unrecognized format() type specifier"),
+        };
+        let Some(argument) = arguments.next() else { return invalid("too few arguments for format()") };
+        let value = match argument.cast_to(&DataType::Utf8)? {
+            ScalarValue::Utf8(value) => value,
+            _ => None,
+        };
+        match (kind, value) {
+            ('s', value) => formatted.push_str(&value.unwrap_or_default()),
+            ('I', Some(value)) => formatted.push_str(&quoted(&value)),
+            ('I', None) => return invalid("null values cannot be formatted as an SQL identifier"),
+            (_, Some(value)) => formatted.push_str(&format!("'{}'", value.replace('\'', "''"))),
+            (_, None) => formatted.push_str("NULL"),
+        }
+    }
+    Ok(utf8(formatted))
+}
+
 fn role_oid(catalog: &Snapshot, name: &str) -> Option<u32> {
     catalog.accounts.iter().find(|(_, account)| account.name == name).map(|(oid, _)| *oid)
 }
@@ -192,7 +245,7 @@ fn parse(
         return Ok(ScalarValue::UInt32(Some(oid)));
     }
     let Some(name) = text(&arguments[0]) else {
-        return crate::functions::by_row::wrong("the cast", &arguments[0]);
+        return wrong("the cast", &arguments[0]);
     };
     if name == "-" {
         return Ok(ScalarValue::UInt32(Some(0)));

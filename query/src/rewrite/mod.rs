@@ -2,15 +2,17 @@
 
 mod column_names; // Names of unnamed columns, unique within a select.
 mod functions; // Functions that exist, and where they do not.
+mod subqueries; // Correlated scalar subqueries as joins.
 mod postgres; // Operators, casts and functions with PostgreSQL's spellings.
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Query, Select, Statement, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, Query, Select, Statement, TableFactor, VisitMut, VisitorMut};
 use probepilot_sql::SqlError;
 
 pub use column_names::shown_name;
 pub use functions::check_functions;
+pub use subqueries::SubqueriesToJoins;
 
 /// Rewrites a statement for the planner.
 pub fn rewrite(statement: &mut Statement) -> Result<(), SqlError> {
@@ -49,6 +51,11 @@ impl VisitorMut for Rewriter {
         if self.depth == 1 {
             postgres::show_objects(select);
         }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<SqlError> {
+        postgres::table_function(factor);
         ControlFlow::Continue(())
     }
 

@@ -1,9 +1,11 @@
 //! Operators, casts and functions with PostgreSQL's spellings.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableAlias,
-    TableFactor, TableWithJoins, Value, ValueWithSpan,
+    TableAliasColumnDef, TableFactor, TableWithJoins, Value, ValueWithSpan, visit_expressions,
 };
 use probepilot_sql::{SqlError, SqlState};
 
@@ -97,15 +99,62 @@ fn rewrite_function(mut function: Function) -> Result<Expr, SqlError> {
     Ok(Expr::Function(function))
 }
 
-/// `(SELECT array_agg(x) FROM (query) AS q(x))`
-fn array_of_rows(query: Query) -> Expr {
-    let value = Ident::with_quote('"', "value");
-    let alias = TableAlias {
-        explicit: true,
-        name: Ident::with_quote('"', "rows"),
-        columns: vec![datafusion::sql::sqlparser::ast::TableAliasColumnDef { name: value.clone(), data_type: None }],
-        at: None,
+/// `pg_catalog.f(…)` in FROM is `f(…)`, and its only column is named like its alias. What depends on other tables is an
+/// `unnest`, which has a form of its own in the tree.
+pub(super) fn table_function(factor: &mut TableFactor) {
+    let TableFactor::Table { name, args: Some(args), alias, .. } = factor else { return };
+    if let [schema, _] = name.0.as_slice()
+        && schema.as_ident().is_some_and(|schema| schema.value.eq_ignore_ascii_case(PG_CATALOG))
+    {
+        name.0.remove(0);
+    }
+    let function = last(name);
+    if function != "unnest" && function != "generate_series" {
+        return;
+    }
+    if let Some(alias) = alias
+        && alias.columns.is_empty()
+        && args.args.len() == 1 + usize::from(function == "generate_series")
+    {
+        alias.columns = vec![TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
+    }
+    let exprs = args.args.iter().filter_map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    });
+    let exprs: Vec<Expr> = exprs.collect();
+    let array_exprs = match function.as_str() {
+        "unnest" => exprs,
+        _ if exprs.iter().any(names_a_column) => vec![call("generate_series", exprs)],
+        _ => return,
     };
+    let alias = alias.clone();
+    *factor =
+        TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_offset_alias: None, with_ordinality: false };
+}
+
+fn names_a_column(expr: &Expr) -> bool {
+    let found = visit_expressions(expr, |expr| match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+/// `(SELECT array_agg(value) FROM (query) AS rows)`
+fn array_of_rows(mut query: Query) -> Expr {
+    let value = Ident::with_quote('"', "value");
+    let mut columns = vec![TableAliasColumnDef { name: value.clone(), data_type: None }];
+    // Where the query is a plain select its column gets the name itself.
+    if let SetExpr::Select(select) = query.body.as_mut()
+        && let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
+            select.projection.as_mut_slice()
+    {
+        let expr = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+        select.projection = vec![SelectItem::ExprWithAlias { expr, alias: value.clone() }];
+        columns.clear();
+    }
+    let alias = TableAlias { explicit: true, name: Ident::with_quote('"', "rows"), columns, at: None };
     let argument = Expr::Identifier(value);
     let select = Select {
         projection: vec![SelectItem::ExprWithAlias {

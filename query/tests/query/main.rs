@@ -2,3 +2,5 @@
 
 mod support; // The lake.
 mod scan; // Rows of segments and tail.
+mod psql; // What psql sends.
+mod statements; // Names, errors, settings, parameters, cancel.
