@@ -9,7 +9,7 @@ use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{Expr, ScalarUDF};
+use datafusion::logical_expr::{Expr, ExprSchemable, ScalarUDF};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{self, Spanned, Visit, Visitor};
@@ -88,7 +88,10 @@ impl Binder {
             .state
             .create_logical_expr_from_sql_expr(ast::ExprWithAlias { expr: expression, alias: None }, &schema)
             .map_err(|error| planning_error(error, scope.text, span))?;
-        self.simplify(planned, scope).map_err(|error| planning_error(error, scope.text, span))
+        let bound = self.simplify(planned, scope).map_err(|error| planning_error(error, scope.text, span))?;
+        // A function may refuse its arguments only when asked for its type.
+        bound.to_field(&schema).map_err(|error| planning_error(error, scope.text, span))?;
+        Ok(bound)
     }
 
     /// Coerces types, folds constants; columns without a value become NULL.

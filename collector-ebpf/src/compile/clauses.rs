@@ -10,6 +10,10 @@ use probepilot_sql::{SqlError, SqlState, hooks};
 
 use super::position;
 
+/// Levels of an expression. A chain of operators is as deep as it is long, and printing, planning and dropping it take
+/// stack for each level; longer ones are refused (54000). A list of IN is one level, whatever its length.
+const LEVELS_MAX: usize = 256;
+
 /// The parts of a query on one hook.
 #[derive(Clone, Debug)]
 pub struct Clauses {
@@ -53,12 +57,25 @@ pub fn read(query: &ProbeQuery) -> Result<Clauses, SqlError> {
     }
     check_select(select, &refuse)?;
     let (hook, hook_span, alias) = hook_of(select, &refuse)?;
+    let conjuncts = select.selection.as_ref().map(conjuncts).unwrap_or_default();
+    let items = select.projection.iter().filter_map(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
+    });
+    if conjuncts.iter().copied().chain(items).any(is_too_deep) {
+        return Err(SqlError::new(
+            SqlState::PROGRAM_LIMIT_EXCEEDED,
+            format!("an expression has more than {LEVELS_MAX} levels"),
+        )
+        .hint("A chain of OR on one column is shorter as IN.")
+        .at(position::of_span(&query.text, select.select_token.0.span)));
+    }
     Ok(Clauses {
         hook,
         hook_span,
         alias,
         items: select.projection.clone(),
-        conjuncts: select.selection.clone().map(conjuncts).unwrap_or_default(),
+        conjuncts: conjuncts.into_iter().cloned().collect(),
         limit: limit_clause.as_ref().map(|clause| limit(clause, &query.text)).transpose()?.flatten(),
     })
 }
@@ -135,18 +152,40 @@ pub fn normal(ident: &ast::Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
-fn conjuncts(filter: Expr) -> Vec<Expr> {
-    match filter {
-        Expr::BinaryOp { left, op: ast::BinaryOperator::And, right } => {
-            let mut all = conjuncts(*left);
-            all.extend(conjuncts(*right));
-            all
+/// Taken apart by a loop, and before anything is copied: a filter may have thousands of conjuncts, each one level deeper
+/// than the last.
+fn conjuncts(filter: &Expr) -> Vec<&Expr> {
+    let (mut open, mut found) = (vec![filter], Vec::new());
+    while let Some(expression) = open.pop() {
+        match expression {
+            Expr::BinaryOp { left, op: ast::BinaryOperator::And, right } => open.extend([&**right, &**left]),
+            Expr::Nested(inner) if matches!(**inner, Expr::BinaryOp { op: ast::BinaryOperator::And, .. }) => {
+                open.push(inner);
+            }
+            other => found.push(other),
         }
-        Expr::Nested(inner) if matches!(*inner, Expr::BinaryOp { op: ast::BinaryOperator::And, .. }) => {
-            conjuncts(*inner)
-        }
-        other => vec![other],
     }
+    found
+}
+
+/// Chains of operators are what the parser does not bound itself.
+fn is_too_deep(expression: &Expr) -> bool {
+    let mut open = vec![(expression, 1)];
+    while let Some((expression, level)) = open.pop() {
+        if level > LEVELS_MAX {
+            return true;
+        }
+        match expression {
+            Expr::BinaryOp { left, right, .. } => open.extend([(&**left, level + 1), (&**right, level + 1)]),
+            Expr::Nested(inner)
+            | Expr::UnaryOp { expr: inner, .. }
+            | Expr::Cast { expr: inner, .. }
+            | Expr::IsNull(inner)
+            | Expr::IsNotNull(inner) => open.push((inner, level + 1)),
+            _ => {}
+        }
+    }
+    false
 }
 
 fn limit(clause: &LimitClause, text: &str) -> Result<Option<u64>, SqlError> {

@@ -1,6 +1,7 @@
 //! DataFusion's expressions to the kernel's, where the kernel can.
 
 use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{InList, Like, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable, Operator};
@@ -37,6 +38,9 @@ impl Lowering<'_> {
 
     /// The expression for the kernel; `None` when it must run after it.
     pub fn lower(&mut self, expr: &Expr) -> Option<Expression> {
+        if !fits(expr) {
+            return None;
+        }
         // Leaves of an expression that turns out not to fit are not named by the program.
         let leaves = self.leaves.len();
         let lowered = self.expression(expr).filter(|lowered| lowered.size() <= EXPRESSION_SIZE_MAX);
@@ -346,6 +350,16 @@ impl Lowering<'_> {
             _ => None,
         }
     }
+}
+
+/// Whether the expression has few enough nodes to be walked by plain recursion; a chain of ORs is as deep as it is long.
+fn fits(expr: &Expr) -> bool {
+    let mut nodes = 0;
+    let walked = expr.apply(|_| {
+        nodes += 1;
+        Ok(if nodes > 2 * EXPRESSION_SIZE_MAX { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    walked.is_ok() && nodes <= 2 * EXPRESSION_SIZE_MAX
 }
 
 fn truth(node: Node) -> Box<Expression> {
