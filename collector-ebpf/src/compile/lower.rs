@@ -305,7 +305,12 @@ impl Lowering<'_> {
                 None => self.expression(when)?,
                 Some(operand) => {
                     let equal = BinaryExpr::new(operand.clone(), Operator::Eq, when.clone());
-                    Expression { kind: Kind::Boolean, node: self.binary(&equal)? }
+                    let equal = Expression { kind: Kind::Boolean, node: self.binary(&equal)? };
+                    // Unlike a comparison, DataFusion does not look at WHEN when the operand is NULL.
+                    if self.expression(when).is_some_and(|when| when.can_fail()) {
+                        return None;
+                    }
+                    equal
                 }
             };
             branches.push((condition, self.branch_value(expr, then)?));
