@@ -1,1 +1,35 @@
-fn main() {}
+//! The binary `probepilot`: reads arguments, then calls one composition root.
+
+use clap::Parser;
+use probepilot_api::config::{Arguments, Command, Config, LogFormat};
+use probepilot_api::{compose, inspect};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> anyhow::Result<()> {
+    // Two back ends may be linked in; every TLS user of the process takes this one.
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.install_default().map_err(|_| anyhow::anyhow!("a TLS back end is installed already"))?;
+    match Arguments::parse().command {
+        Command::Serve(arguments) => {
+            let config = Config::resolve(*arguments)?;
+            init_log(config.log_format);
+            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(compose::serve(config))
+        }
+        Command::Explain { file, verbose } => inspect::explain(&file, verbose),
+        Command::Hooks { verbose, pattern } => inspect::hooks(&pattern, verbose),
+        Command::Version => {
+            println!("probepilot {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    }
+}
+
+/// The log goes to standard error; `RUST_LOG` says how much of it.
+fn init_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,datafusion=warn,sqlx=warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

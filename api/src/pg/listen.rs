@@ -50,7 +50,7 @@ impl Bound {
     ///
     /// A path that is too long for a Unix socket is logged, and TCP alone is served.
     pub async fn open(door: Arc<Door>, options: &SocketOptions) -> io::Result<Bound> {
-        let tcp = TcpListener::bind(options.listen).await?;
+        let tcp = crate::listen::bind("Postgres", "--pg-listen", options.listen).await?;
         let address = tcp.local_addr()?;
         let unix = match &options.socket_directory {
             Some(directory) => open_socket(&directory.join(format!(".s.PGSQL.{}", address.port())))?,

@@ -16,10 +16,11 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use crate::backoff::BackOff;
+
 pub use listen::{Bound, SocketOptions};
 
 use backend::Backend;
-use login::backoff::BackOff;
 use registry::Registry;
 
 /// The version of PostgreSQL that clients are told when the session has no setting `server_version`: drivers choose
@@ -46,7 +47,7 @@ pub struct Door {
     backend: Arc<dyn Backend>,
     options: DoorOptions,
     registry: Arc<Registry>,
-    back_off: BackOff,
+    back_off: Arc<BackOff>,
     /// Places of clients that are logged in.
     places: Arc<Semaphore>,
     /// From which the salts of accounts that do not exist are made.
@@ -56,13 +57,13 @@ pub struct Door {
 
 impl Door {
     /// A door to `backend`; nothing listens yet: see [`Door::bind`](Door).
-    pub fn new(backend: Arc<dyn Backend>, options: DoorOptions) -> Arc<Door> {
+    pub fn new(backend: Arc<dyn Backend>, back_off: Arc<BackOff>, options: DoorOptions) -> Arc<Door> {
         // SAFETY: geteuid has no preconditions and cannot fail.
         let own_uid = unsafe { libc::geteuid() };
         Arc::new(Door {
             backend,
             registry: Arc::new(Registry::default()),
-            back_off: BackOff::default(),
+            back_off,
             places: Arc::new(Semaphore::new(options.connections_max)),
             options,
             mock_secret: rand::random(),

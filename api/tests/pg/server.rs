@@ -38,7 +38,7 @@ impl Server {
         let directory = tempfile::tempdir().unwrap();
         let backend = TestBackend::default();
         let live_streams = Arc::clone(&backend.live_streams);
-        let door = Door::new(Arc::new(backend), options);
+        let door = Door::new(Arc::new(backend), Arc::default(), options);
         let sockets = SocketOptions {
             listen: "127.0.0.1:0".parse().unwrap(),
             socket_directory: Some(directory.path().to_owned()),

@@ -1,7 +1,6 @@
 //! From the first byte of a connection to a client that is let in.
 
 pub mod scram; // Passwords that the server never sees.
-pub mod backoff; // Failed logins slow down.
 mod startup; // The startup packet's settings.
 
 use std::io;

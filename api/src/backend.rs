@@ -1,0 +1,119 @@
+//! The executor as the Postgres door sees it.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use async_trait::async_trait;
+use datafusion::scalar::ScalarValue;
+use probepilot_catalog::control::Role;
+use probepilot_sql::statement::Statement;
+use probepilot_sql::{SqlError, SqlState};
+
+use crate::directory::DATABASE;
+use crate::execute::{self, Connection, Executor, Who};
+use crate::pg::backend::{Account, Backend, Client, Outcome, Plan, ScramVerifier, Session};
+
+/// The executor behind the door.
+pub struct DoorBackend(pub Arc<Executor>);
+
+#[async_trait]
+impl Backend for DoorBackend {
+    async fn account(&self, user: &str) -> Result<Option<Account>, SqlError> {
+        let Some(account) = self.0.control.account(user).await? else { return Ok(None) };
+        let verifier = self.0.control.scram_verifier(user).await?.map(|verifier| ScramVerifier {
+            salt: verifier.salt,
+            iterations: verifier.iterations,
+            stored_key: verifier.stored_key,
+            server_key: verifier.server_key,
+        });
+        Ok(Some(Account { role: account.role.as_str().to_owned(), verifier }))
+    }
+
+    async fn has_database(&self, name: &str) -> Result<bool, SqlError> {
+        Ok(name == DATABASE)
+    }
+
+    async fn connect(&self, client: Client) -> Result<Box<dyn Session>, SqlError> {
+        let role = Role::from_word(&client.role).ok_or_else(|| {
+            SqlError::new(SqlState::INVALID_AUTHORIZATION, format!("the account has no known role: {}", client.role))
+        })?;
+        let who = Who {
+            user: client.user,
+            role,
+            database: client.database,
+            address: client.address,
+            application_name: client.application_name,
+        };
+        let connection = Arc::new(self.0.connect(who, Some(client.process_id)));
+        Ok(Box::new(DoorSession { executor: Arc::clone(&self.0), connection }))
+    }
+}
+
+struct DoorSession {
+    executor: Arc<Executor>,
+    connection: Arc<Connection>,
+}
+
+#[async_trait]
+impl Session for DoorSession {
+    async fn prepare(
+        &self,
+        text: &Arc<str>,
+        statement: &Statement,
+        parameter_types: &[Option<DataType>],
+    ) -> Result<Arc<dyn Plan>, SqlError> {
+        let plan = self.executor.prepare(&self.connection, text, statement, parameter_types).await?;
+        Ok(Arc::new(DoorPlan { executor: Arc::clone(&self.executor), connection: Arc::clone(&self.connection), plan }))
+    }
+
+    fn setting(&self, name: &str) -> Option<String> {
+        self.connection.session.settings().lock().get(name).ok()
+    }
+
+    fn set_startup(&self, name: &str, value: &str) -> Result<(), SqlError> {
+        self.connection.session.settings().lock().set_startup(name, value)
+    }
+
+    fn set(&self, name: &str, value: &str) -> Result<(), SqlError> {
+        self.connection.session.settings().lock().set(name, value)
+    }
+
+    fn reset(&self, name: &str) -> Result<(), SqlError> {
+        self.connection.session.settings().lock().reset(name)
+    }
+
+    fn reset_all(&self) {
+        self.connection.session.settings().lock().reset_all();
+    }
+
+    fn settings(&self) -> Vec<[String; 3]> {
+        let all = self.connection.session.settings().lock().all();
+        all.into_iter()
+            .map(|(setting, value)| [setting.name.to_owned(), value, setting.description.to_owned()])
+            .collect()
+    }
+}
+
+struct DoorPlan {
+    executor: Arc<Executor>,
+    connection: Arc<Connection>,
+    plan: execute::Plan,
+}
+
+#[async_trait]
+impl Plan for DoorPlan {
+    fn schema(&self) -> Option<SchemaRef> {
+        self.plan.schema.clone()
+    }
+
+    fn parameters(&self) -> &[DataType] {
+        &self.plan.parameters
+    }
+
+    async fn run(&self, parameters: Vec<ScalarValue>) -> Result<Outcome, SqlError> {
+        Ok(match self.executor.run(&self.connection, &self.plan, parameters).await? {
+            execute::Outcome::Rows { stream, tag } => Outcome::Rows { stream, tag },
+            execute::Outcome::Done { tag, notices } => Outcome::Done { tag: tag.to_owned(), notices },
+        })
+    }
+}

@@ -1,0 +1,369 @@
+//! The life of probes on this server: one place for every door.
+
+mod options; // What WITH and SET say.
+mod listing; // SHOW PROBES and system.probes.
+mod builtin; // The library that is shipped.
+
+use std::sync::Arc;
+
+use probepilot_catalog::Lake;
+use probepilot_catalog::control::{Control, NewProbe, ProbeRow, Shipped};
+use probepilot_catalog::manifest::{Table, TableSettings};
+use probepilot_catalog::ports::Node;
+use probepilot_catalog::probe::{Origin, ProbePlan, ProbeSpec};
+use probepilot_catalog::table::{Column, TableDefinition, TableName};
+use probepilot_sql::statement::{CreateProbe, Statement};
+use probepilot_sql::{SqlError, SqlState, hooks, position};
+use tokio::sync::Mutex;
+
+pub use builtin::install as install_builtin;
+pub use listing::{ProbesTable, show_probes, show_probes_schema};
+
+/// What a statement about probes did.
+#[derive(Debug)]
+pub struct Done {
+    /// For the client: how it was attached, what was left alone.
+    pub notices: Vec<String>,
+}
+
+/// Creates, changes and ends probes.
+pub struct Probes {
+    control: Control,
+    lake: Lake,
+    node: Arc<dyn Node>,
+    /// One change at a time: a name is checked and taken in several steps. Waiters queue; each step is bounded.
+    changing: Mutex<()>,
+}
+
+impl Probes {
+    /// Over the catalog and this node.
+    pub fn new(control: Control, lake: Lake, node: Arc<dyn Node>) -> Probes {
+        Probes { control, lake, node, changing: Mutex::new(()) }
+    }
+
+    /// The node that runs the probes.
+    pub fn node(&self) -> &Arc<dyn Node> {
+        &self.node
+    }
+
+    /// `CREATE PROBE`: returns when it is attached on this node; an error leaves nothing behind.
+    pub async fn create(&self, owner: &str, probe: &CreateProbe) -> Result<Done, SqlError> {
+        let _changing = self.changing.lock().await;
+        let name = probe_name(&probe.name)?;
+        let at = position::of_span(&probe.query.text, probe.name.span);
+        if let Some(existing) = self.control.probe_by_name(&name).await? {
+            if probe.if_not_exists {
+                return Ok(Done { notices: vec![format!("probe \"{name}\" already exists, skipping")] });
+            }
+            if probe.or_replace {
+                return self.replace(&existing, probe).await;
+            }
+            return Err(SqlError::new(SqlState::DUPLICATE_TABLE, format!("probe \"{name}\" already exists"))
+                .hint("CREATE OR REPLACE PROBE replaces it.")
+                .at(at));
+        }
+        if probe.nodes.is_some() {
+            return Err(SqlError::unsupported("ON NODES needs a cluster, and this server is one node"));
+        }
+        let settings = options::of_probe(&probe.options, &probe.query.text)?;
+        let plan = self.node.plan(probe).await?;
+        let (table, created) = self.table_for(&name, &plan, settings.table).await.map_err(|error| error.at(at))?;
+        let outcome = self.register_and_start(owner, &name, probe, &table, settings.rows_per_second_max).await;
+        if outcome.is_err() && created {
+            // The table was made for this probe a moment ago and holds nothing.
+            self.lake.drop_table(table.id).await?;
+        }
+        outcome
+    }
+
+    async fn register_and_start(
+        &self,
+        owner: &str,
+        name: &str,
+        probe: &CreateProbe,
+        table: &Arc<Table>,
+        rows_per_second_max: u32,
+    ) -> Result<Done, SqlError> {
+        let new = NewProbe {
+            name: name.to_owned(),
+            sql: probe.source.to_string(),
+            owner: owner.to_owned(),
+            origin: Origin::User,
+            enabled: true,
+            table: table.id,
+        };
+        let row = self.control.insert_probe(new).await?;
+        match self.node.start(spec(&row, table, rows_per_second_max)).await {
+            Ok(started) => Ok(Done { notices: vec![started.notice] }),
+            Err(error) => {
+                self.control.remove_probe(row.id).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Creates or updates a probe that is shipped, without attaching it.
+    async fn declare(&self, owner: &str, name: &str, probe: &CreateProbe, enabled: bool) -> Result<(), SqlError> {
+        let shipped = self.control.shipped(name, &probe.source).await?;
+        if !matches!(shipped, Shipped::New | Shipped::Outdated(_)) {
+            return Ok(());
+        }
+        let settings = options::of_probe(&probe.options, &probe.query.text)?;
+        let plan = self.node.plan(probe).await?;
+        let (table, _) = self.table_for(name, &plan, settings.table).await?;
+        match shipped {
+            Shipped::Outdated(outdated) => self.control.update_builtin(outdated.id, &probe.source).await?,
+            _ => {
+                let (name, sql, owner) = (name.to_owned(), probe.source.to_string(), owner.to_owned());
+                let new = NewProbe { name, sql, owner, origin: Origin::Builtin, enabled, table: table.id };
+                self.control.insert_probe(new).await?
+            }
+        };
+        Ok(())
+    }
+
+    /// The new version is attached before it is stored; if it fails the old one goes on.
+    async fn replace(&self, existing: &ProbeRow, probe: &CreateProbe) -> Result<Done, SqlError> {
+        let settings = options::of_probe(&probe.options, &probe.query.text)?;
+        let plan = self.node.plan(probe).await?;
+        let (table, _) = self.table_for(&existing.name, &plan, settings.table).await?;
+        let old_table = self.table_of(existing);
+        let mut next = existing.clone();
+        next.version += 1;
+        next.sql = probe.source.to_string();
+        next.table = table.id;
+        self.node.stop(existing.id).await?;
+        match self.node.start(spec(&next, &table, settings.rows_per_second_max)).await {
+            Ok(started) => {
+                self.control.replace_probe(existing.id, &probe.source).await?;
+                Ok(Done { notices: vec![started.notice] })
+            }
+            Err(error) => {
+                if let (Some(old_table), true) = (old_table, existing.enabled) {
+                    self.node.start(spec(existing, &old_table, rows_per_second(existing))).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// `DROP PROBE`: stops it and keeps its table, or drops both.
+    pub async fn remove(&self, name: &str, if_exists: bool, with_data: bool) -> Result<Done, SqlError> {
+        let _changing = self.changing.lock().await;
+        let Some(probe) = self.control.probe_by_name(name).await? else {
+            if if_exists {
+                return Ok(Done { notices: vec![format!("probe \"{name}\" does not exist, skipping")] });
+            }
+            return Err(self.unknown(name).await);
+        };
+        self.node.stop(probe.id).await?;
+        self.control.drop_probe(probe.id).await?;
+        if with_data {
+            self.lake.drop_table(probe.table).await?;
+        }
+        Ok(Done { notices: Vec::new() })
+    }
+
+    /// `ALTER PROBE … ENABLE` and `DISABLE`.
+    pub async fn set_enabled(&self, name: &str, enabled: bool) -> Result<Done, SqlError> {
+        let _changing = self.changing.lock().await;
+        let probe = self.find(name).await?;
+        let mut notices = Vec::new();
+        if enabled && !probe.enabled {
+            let started = self.start(&probe).await?;
+            notices.push(started);
+        } else if !enabled && probe.enabled {
+            self.node.stop(probe.id).await?;
+        }
+        self.control.set_enabled(probe.id, enabled).await?;
+        Ok(Done { notices })
+    }
+
+    /// `COMMENT ON PROBE`.
+    pub async fn comment(&self, name: &str, comment: Option<&str>) -> Result<Done, SqlError> {
+        let probe = self.find(name).await?;
+        self.control.comment_on_probe(probe.id, comment).await?;
+        Ok(Done { notices: Vec::new() })
+    }
+
+    /// `DROP TABLE`: the rows of a probe that is gone.
+    pub async fn drop_table(&self, name: &str, if_exists: bool) -> Result<Done, SqlError> {
+        let _changing = self.changing.lock().await;
+        if self.control.probe_by_name(name).await?.is_some() {
+            return Err(SqlError::new(
+                SqlState("2BP01"),
+                format!("cannot drop table {name} because probe {name} writes to it"),
+            )
+            .hint(format!("DROP PROBE {name} WITH DATA drops both.")));
+        }
+        match self.lake.manifest().tables.get(&TableName::public(name)) {
+            Some(table) => self.lake.drop_table(table.id).await?,
+            None if if_exists => {
+                return Ok(Done { notices: vec![format!("table \"{name}\" does not exist, skipping")] });
+            }
+            None => return Err(SqlError::new(SqlState::UNDEFINED_TABLE, format!("table \"{name}\" does not exist"))),
+        }
+        Ok(Done { notices: Vec::new() })
+    }
+
+    /// `ALTER TABLE … SET (…)`.
+    pub async fn set_table(
+        &self,
+        name: &str,
+        given: &[probepilot_sql::statement::ProbeOption],
+        text: &str,
+    ) -> Result<Done, SqlError> {
+        let manifest = self.lake.manifest();
+        let table = manifest
+            .tables
+            .get(&TableName::public(name))
+            .ok_or_else(|| SqlError::new(SqlState::UNDEFINED_TABLE, format!("table \"{name}\" does not exist")))?;
+        let mut settings = table.settings;
+        options::of_table(&mut settings, given, text)?;
+        self.lake.set_table_settings(table.id, settings).await?;
+        Ok(Done { notices: Vec::new() })
+    }
+
+    /// Attaches every enabled probe; what fails is reported and does not keep the others back.
+    pub async fn start_all(&self) -> Result<(usize, Vec<(String, SqlError)>), SqlError> {
+        let (mut attached, mut failed) = (0, Vec::new());
+        for probe in self.control.probes().await?.into_iter().filter(|probe| probe.enabled) {
+            match self.start(&probe).await {
+                Ok(_) => attached += 1,
+                Err(error) => failed.push((probe.name, error)),
+            }
+        }
+        Ok((attached, failed))
+    }
+
+    async fn start(&self, probe: &ProbeRow) -> Result<String, SqlError> {
+        let table = self.table_of(probe).ok_or_else(|| {
+            SqlError::new(
+                SqlState::UNDEFINED_TABLE,
+                format!("the table of probe \"{}\" does not exist any more", probe.name),
+            )
+            .hint(format!("DROP PROBE {0} and create it again.", probe.name))
+        })?;
+        Ok(self.node.start(spec(probe, &table, rows_per_second(probe))).await?.notice)
+    }
+
+    fn table_of(&self, probe: &ProbeRow) -> Option<Arc<Table>> {
+        self.lake.manifest().table(probe.table).cloned()
+    }
+
+    /// The probe of this name, or 42704 with the nearest names.
+    pub async fn find(&self, name: &str) -> Result<ProbeRow, SqlError> {
+        match self.control.probe_by_name(name).await? {
+            Some(probe) => Ok(probe),
+            None => Err(self.unknown(name).await),
+        }
+    }
+
+    /// Every probe that is not dropped.
+    pub async fn all(&self) -> Result<Vec<ProbeRow>, SqlError> {
+        Ok(self.control.probes().await?)
+    }
+
+    async fn unknown(&self, name: &str) -> SqlError {
+        let error = SqlError::new(SqlState::UNDEFINED_OBJECT, format!("probe \"{name}\" does not exist"));
+        match self.control.probes().await {
+            Ok(probes) if !probes.is_empty() => {
+                let names: Vec<&str> = probes.iter().map(|probe| probe.name.as_str()).take(20).collect();
+                error.hint(format!("The probes are {}.", names.join(", ")))
+            }
+            _ => error,
+        }
+    }
+
+    /// The table a probe writes to: the one of its name when its columns fit, else a new one. Says whether it is new.
+    async fn table_for(
+        &self,
+        name: &str,
+        plan: &ProbePlan,
+        settings: TableSettings,
+    ) -> Result<(Arc<Table>, bool), SqlError> {
+        let table_name = TableName::public(name);
+        let existing = self.lake.manifest().tables.get(&table_name).cloned();
+        let Some(table) = existing else {
+            let definition =
+                TableDefinition { name: table_name, kind: plan.kind, columns: plan.columns.clone(), comment: None };
+            return Ok((self.lake.create_table(definition, settings).await?, true));
+        };
+        let added = added_columns(&table, &plan.columns)?;
+        if !added.is_empty() {
+            self.lake.add_columns(table.id, added).await?;
+        }
+        if settings != TableSettings::default() {
+            self.lake.set_table_settings(table.id, settings).await?;
+        }
+        let table = self.lake.manifest().table(table.id).cloned();
+        Ok((
+            table.ok_or_else(|| {
+                SqlError::new(SqlState::UNDEFINED_TABLE, format!("table \"{name}\" was dropped meanwhile"))
+            })?,
+            false,
+        ))
+    }
+}
+
+/// The columns a table lacks for a probe; 42804 when one it has is of another type.
+fn added_columns(table: &Table, wanted: &[Column]) -> Result<Vec<Column>, SqlError> {
+    let mut added = Vec::new();
+    for column in wanted {
+        match table.definition.columns.iter().find(|existing| existing.name == column.name) {
+            Some(existing) if existing.sql_type == column.sql_type => {}
+            Some(existing) => {
+                return Err(SqlError::new(
+                    SqlState::DATATYPE_MISMATCH,
+                    format!(
+                        "column \"{}\" of the existing table {} is {}, and the probe's is {}",
+                        column.name,
+                        table.definition.name,
+                        existing.sql_type.sql(),
+                        column.sql_type.sql()
+                    ),
+                )
+                .hint("Cast the column, name it otherwise, or drop the table first."));
+            }
+            // Old rows have no value for it.
+            None => added.push(Column { nullable: true, ..column.clone() }),
+        }
+    }
+    Ok(added)
+}
+
+fn spec(probe: &ProbeRow, table: &Table, rows_per_second_max: u32) -> ProbeSpec {
+    ProbeSpec {
+        id: probe.id,
+        version: probe.version,
+        name: probe.name.clone(),
+        sql: probe.sql.clone(),
+        table: table.id,
+        schema: Arc::clone(&table.schema),
+        rows_per_second_max,
+    }
+}
+
+/// The limit that the stored statement gives.
+fn rows_per_second(probe: &ProbeRow) -> u32 {
+    match probepilot_sql::parse_one(&probe.sql) {
+        Ok(Statement::CreateProbe(create)) => options::of_probe(&create.options, &probe.sql)
+            .map_or(options::ROWS_PER_SECOND_DEFAULT, |settings| settings.rows_per_second_max),
+        _ => options::ROWS_PER_SECOND_DEFAULT,
+    }
+}
+
+/// A probe's name as it is stored; the schemas of hooks and of the system are reserved.
+fn probe_name(ident: &datafusion::sql::sqlparser::ast::Ident) -> Result<String, SqlError> {
+    let name = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() };
+    let reserved = hooks::SCHEMAS.contains(&name.as_str())
+        || ["system", "public", "pg_catalog", "information_schema"].contains(&name.as_str());
+    if reserved || name.starts_with("pg_") {
+        return Err(SqlError::new(SqlState::RESERVED_NAME, format!("the name \"{name}\" is reserved"))
+            .hint("Give the probe another name."));
+    }
+    if name.is_empty() || name.len() > 63 {
+        return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "a probe's name has 1 to 63 bytes"));
+    }
+    Ok(name)
+}

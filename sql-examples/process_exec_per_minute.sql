@@ -1,0 +1,6 @@
+-- How many programs start in a minute?
+SELECT time_bucket('1 minute', time) AS minute, count(*) AS executions
+FROM process_exec
+WHERE time > now() - interval '1 hour'
+GROUP BY minute
+ORDER BY minute;
