@@ -1,0 +1,171 @@
+//! G1: what an event costs in the kernel, against bpftrace.
+//!
+//! A pinned loop of `getppid` is timed bare, under a probe of ours, bare again, and under bpftrace, in rounds whose order
+//! alternates. Calls come in bursts that both rings can hold, so that neither side saves by losing events; what was lost
+//! all the same is shown.
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::figures::{median, show};
+use crate::support::Server;
+use crate::workload::{EVENT_CPU, READER_CPU, burst_costs, pin};
+
+const ROUNDS: usize = 10;
+const BURSTS: usize = 40;
+const CALLS: u32 = 20_000;
+const PAUSE: Duration = Duration::from_millis(30);
+
+/// The same work for both: a query of ours, a program of bpftrace.
+struct Work {
+    name: &'static str,
+    ours: &'static str,
+    theirs: &'static str,
+    /// Rows expected per call.
+    rows_per_call: u64,
+}
+
+const WORKS: [Work; 2] = [
+    Work {
+        name: "G1 record (time, pid, tid)",
+        ours: "SELECT time, pid, tid FROM tracepoint.sys_enter_getppid",
+        theirs: r#"tracepoint:syscalls:sys_enter_getppid { printf("%llu %d %d\n", nsecs, pid, tid); }"#,
+        rows_per_call: 1,
+    },
+    Work {
+        name: "G1 filter that lets nothing through (pid = 1)",
+        ours: "SELECT time, pid, tid FROM tracepoint.sys_enter_getppid WHERE pid = 1",
+        theirs: r#"tracepoint:syscalls:sys_enter_getppid /pid == 1/ { printf("%llu %d %d\n", nsecs, pid, tid); }"#,
+        rows_per_call: 0,
+    },
+];
+
+pub fn run() {
+    pin(EVENT_CPU);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut program = Command::new("taskset");
+    program.args(["-c", READER_CPU, env!("CARGO_BIN_EXE_probepilot")]);
+    let server = Server::spawn(program, directory.path(), &[]).expect("the server starts");
+    let version = Command::new("bpftrace").arg("--version").output().ok();
+    let version = version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    for work in &WORKS {
+        measure(work, &server, version.as_deref());
+    }
+}
+
+fn measure(work: &Work, server: &Server, version: Option<&str>) {
+    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut our_rows, mut their_rows) = (0, 0);
+    for round in 0..ROUNDS {
+        let (mut first, mut second) = (None, None);
+        // ABBA: what drifts over the run meets both sides alike.
+        for ours_now in [round % 2 == 0, round % 2 == 1] {
+            if ours_now {
+                let (added, rows) = under_ours(work, server);
+                our_rows += rows;
+                first = Some(added);
+            } else if version.is_some() {
+                let (added, rows) = under_bpftrace(work);
+                their_rows += rows;
+                second = Some(added);
+            }
+        }
+        ours.extend(first);
+        theirs.extend(second);
+        if let (Some(first), Some(second)) = (first, second) {
+            ratios.push(first / second);
+        }
+    }
+    let calls = ROUNDS as u64 * BURSTS as u64 * u64::from(CALLS) * work.rows_per_call;
+    let lost = |rows: u64| {
+        if calls == 0 { String::new() } else { format!(", lost {} of {calls}", calls.saturating_sub(rows)) }
+    };
+    let mut text = format!("ours +{:.0} ns an event{}", median(&ours), lost(our_rows));
+    match version {
+        Some(version) => text.push_str(&format!(
+            "; {version} +{:.0} ns{}; ratio {:.2} (median of {ROUNDS} pairs)",
+            median(&theirs),
+            lost(their_rows),
+            median(&ratios)
+        )),
+        None => text.push_str("; bpftrace is not installed: no ratio"),
+    }
+    show(work.name, &text);
+}
+
+/// Added nanoseconds an event under our probe, and the rows that came.
+fn under_ours(work: &Work, server: &Server) -> (f64, u64) {
+    let bare = median(&burst_costs(BURSTS, CALLS, Duration::ZERO));
+    server.psql(&format!("CREATE PROBE event_cost WITH (max_rows_per_second = 100000000) AS {}", work.ours));
+    let with = median(&burst_costs(BURSTS, CALLS, PAUSE));
+    let expected = BURSTS as u64 * u64::from(CALLS) * work.rows_per_call;
+    let mut rows = 0;
+    for _ in 0..100 {
+        rows = server.psql("SELECT count(*) FROM event_cost").parse().expect("a count");
+        if rows >= expected {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    server.psql("DROP PROBE event_cost WITH DATA");
+    (with - bare, rows)
+}
+
+/// Added nanoseconds an event under bpftrace, and the lines that came.
+fn under_bpftrace(work: &Work) -> (f64, u64) {
+    let bare = median(&burst_costs(BURSTS, CALLS, Duration::ZERO));
+    let mut bpftrace = Bpftrace::start(work.theirs);
+    let with = median(&burst_costs(BURSTS, CALLS, PAUSE));
+    (with - bare, bpftrace.stop())
+}
+
+/// A running bpftrace with a buffer large enough for a burst; it goes with the value.
+struct Bpftrace {
+    process: Child,
+    lines: Option<std::thread::JoinHandle<u64>>,
+}
+
+impl Bpftrace {
+    fn start(program: &str) -> Bpftrace {
+        let mut process = Command::new("taskset")
+            .args(["-c", READER_CPU, "bpftrace", "-B", "full", "-e"])
+            .arg(format!("BEGIN {{ printf(\"attached\\n\"); }} {program}"))
+            .env("BPFTRACE_PERF_RB_PAGES", "4096")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("bpftrace is installed");
+        let mut output = process.stdout.take().expect("stdout is piped");
+        let lines = std::thread::spawn(move || {
+            let (mut lines, mut buffer) = (0, vec![0; 1 << 16]);
+            while let Ok(read @ 1..) = output.read(&mut buffer) {
+                lines += buffer[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
+            }
+            lines
+        });
+        // Its output is buffered, so its word cannot be waited for; attaching takes half a second.
+        std::thread::sleep(Duration::from_secs(3));
+        Bpftrace { process, lines: Some(lines) }
+    }
+
+    /// Ends it and returns the events it printed: all lines but those of its own.
+    fn stop(&mut self) -> u64 {
+        std::thread::sleep(Duration::from_millis(500));
+        let pid = i32::try_from(self.process.id()).expect("process ids are positive 32-bit numbers");
+        // SAFETY: kill takes two numbers and touches no memory of ours; the child is not yet waited for, so the id is its.
+        unsafe { libc::kill(pid, libc::SIGINT) };
+        self.process.wait().expect("it is our child");
+        let lines = self.lines.take().map_or(0, |lines| lines.join().expect("it only counts"));
+        // "Attaching 2 probes...", "attached", and blank lines at the end.
+        lines.saturating_sub(4)
+    }
+}
+
+impl Drop for Bpftrace {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}

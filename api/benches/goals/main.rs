@@ -1,0 +1,31 @@
+//! The goals' figures: `cargo xtask bench event-cost | ring-to-parquet | freshness`, one line per figure.
+//!
+//! Each line has both numbers, their ratio and the machine. Absolute numbers mean little by themselves; ratios of one run do.
+
+#[path = "../../tests/end_to_end/support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the figures need less of it than the tests")]
+mod support; // Starts the server, runs psql.
+mod event_cost; // G1: what an event costs in the kernel, against bpftrace.
+mod figures; // Medians, percentiles, the machine.
+mod freshness; // G4: from a kernel event to a row in SQL.
+mod ring_to_parquet; // G2: rows a second through one core, without loss.
+mod workload; // System calls at a rate, pinned to a CPU.
+
+fn main() {
+    if !support::may_attach() {
+        std::process::exit(1);
+    }
+    // `cargo bench` adds `--bench` of its own.
+    let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    for name in &names {
+        match name.as_str() {
+            "event-cost" => event_cost::run(),
+            "ring-to-parquet" => ring_to_parquet::run(),
+            "freshness" => freshness::run(),
+            unknown => {
+                eprintln!("no figure is called {unknown}: event-cost, ring-to-parquet, freshness");
+                std::process::exit(1);
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The server as its users have it: the real binary in a process of its own, spoken to through psql and curl's protocol.
+
+mod support; // Starts the server, runs psql, makes events happen.
+mod first_start; // What a newcomer sees.
+mod refusals; // Wrong input and a second server.
+mod kernel_shutdown; // SIGTERM drains and commits.
+mod kernel_crash; // kill -9 in a loop while rows arrive.
+mod kernel_duckdb; // DuckDB reads the lake while we write.
+mod kernel_s3; // Segments in an S3 store.
+mod kernel_postgres_catalog; // The catalog on PostgreSQL.
+mod kernel_capabilities; // An ordinary user with the capabilities the server asks for.
+mod kernel_newcomer; // What the README shows, line by line.
+mod kernel_examples; // Every question of sql-examples is answered.
+mod kernel_probes; // One test per built-in probe.
