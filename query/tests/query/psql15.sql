@@ -1,3 +1,4 @@
+-- What psql 15 sends for its backslash commands to a server of version 16, one query after another.
 SELECT d.datname as "Name",
        pg_catalog.pg_get_userbyid(d.datdba) as "Owner",
        pg_catalog.pg_encoding_to_char(d.encoding) as "Encoding",

@@ -1,3 +1,5 @@
+//! Random and broken text: the compiler answers whatever is written, and never panics.
+
 use std::fmt::Write;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Records become rows: the decoder and the part after the kernel, on records made by hand.
+
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
 
