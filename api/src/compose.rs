@@ -7,7 +7,7 @@ use anyhow::Context;
 use probepilot_catalog::Lake;
 use probepilot_catalog::control::{self, Control};
 use probepilot_catalog::manifest::TableSettings;
-use probepilot_catalog::ports::{Hooks, LiveTable, Node as _, Rows};
+use probepilot_catalog::ports::{Hooks, LiveTable, Rows};
 use probepilot_catalog::table::{TableDefinition, TableId};
 use probepilot_collector::node::cmdline::CmdlineSetting;
 use probepilot_collector::node::{HealthTables, Node, NodeOptions};
@@ -41,6 +41,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let http = listen::bind("HTTP", "--http-listen", config.http_listen).await?;
     let http_address = http.local_addr()?;
 
+    directory.make_folders()?;
     let store = store::open(config.store.as_deref(), &directory.lake_data())?;
     let (control, lake) = open_catalog(&config, &directory, &store).await?;
     accounts::ensure(&control, &directory, config.admin_password.as_deref()).await?;
@@ -88,7 +89,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let door = Door::new(Arc::new(DoorBackend(Arc::clone(&executor))), Arc::clone(&back_off), DoorOptions::default());
     let sockets = SocketOptions { listen: config.pg_listen, socket_directory: Some(directory.path().to_owned()) };
     let bound = Bound::open(door, &sockets).await?;
-    let pg_address = bound.address();
+    let (pg_address, has_socket) = (bound.address(), bound.socket_path().is_some());
     let signing_key = control.signing_key().await.context("cannot read the key that signs tokens")?;
     let rest = Arc::new(Rest::new(Arc::clone(&executor), &signing_key, back_off, config.node_name.clone()));
     let serving_postgres = tokio::spawn(bound.serve(doors.child_token()));
@@ -102,8 +103,11 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         "  psql \"postgresql://admin@{pg_address}/{DATABASE}?passfile={}\"",
         directory.passfile("admin").display()
     );
-    println!("  psql -h {} -p {} -U admin {DATABASE}", directory.path().display(), pg_address.port());
-    start_probes(&config, &node, &probes).await?;
+    if has_socket {
+        println!("  psql -h {} -p {} -U admin {DATABASE}", directory.path().display(), pg_address.port());
+    }
+    note_restarts(&executor, &node).await;
+    start_probes(&config, &probes).await?;
 
     signals.first().await;
     println!("stopping: running statements may finish, rows in memory are committed; a second signal stops at once");
@@ -129,8 +133,6 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 async fn open_catalog(config: &Config, directory: &DataDirectory, store: &Store) -> anyhow::Result<(Control, Lake)> {
     match &config.catalog {
         None => {
-            std::fs::create_dir_all(directory.lake())
-                .with_context(|| format!("cannot create {}", directory.lake().display()))?;
             let control = Control::open_sqlite(&directory.control()).await.context("cannot open the catalog")?;
             let lake = Lake::open_sqlite(&directory.lake_catalog(), &store.data_path)
                 .await
@@ -177,8 +179,20 @@ async fn table(lake: &Lake, definition: TableDefinition) -> anyhow::Result<Table
     Ok(table.with_context(|| format!("cannot create the table {name}"))?.id)
 }
 
+/// Writes down that each probe that ran before was not attached since its last row: what that cost nobody knows.
+async fn note_restarts(executor: &Executor, node: &Node) {
+    let probes = executor.probes.all().await.unwrap_or_default();
+    for probe in probes.into_iter().filter(|probe| probe.enabled) {
+        match executor.newest_row_ns(&probe.name).await {
+            Ok(Some(newest)) => node.note_restart(probe.id, &probe.name, newest),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(probe = probe.name, "cannot read when its last row came: {error}"),
+        }
+    }
+}
+
 /// Attaches the probes and says in one line what runs, or what is missing for it.
-async fn start_probes(config: &Config, node: &Arc<Node>, probes: &Arc<Probes>) -> anyhow::Result<()> {
+async fn start_probes(config: &Config, probes: &Arc<Probes>) -> anyhow::Result<()> {
     if !config.probes {
         println!("  probes    none, as --no-probes says");
         return Ok(());
@@ -198,7 +212,6 @@ async fn start_probes(config: &Config, node: &Arc<Node>, probes: &Arc<Probes>) -
         "  probes    {attached} attached{}",
         if failed.is_empty() { String::new() } else { format!(", {} failed: see SHOW PROBES", failed.len()) }
     );
-    tracing::debug!(node = node.name(), "ready");
     Ok(())
 }
 

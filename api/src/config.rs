@@ -64,7 +64,7 @@ pub struct ServeArguments {
     /// Address of the HTTP door [default: 127.0.0.1:7430].
     #[arg(long, env = "PROBEPILOT_HTTP_LISTEN")]
     pub http_listen: Option<SocketAddr>,
-    /// Address of the gRPC door [default: 127.0.0.1:7433].
+    /// Address of the gRPC door [default: 127.0.0.1:7433]; nothing is served there yet.
     #[arg(long, env = "PROBEPILOT_GRPC_LISTEN")]
     pub grpc_listen: Option<SocketAddr>,
     /// Space on disk at most, log included [default: the smaller of 10 GiB and 10 % of the file system].

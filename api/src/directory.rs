@@ -93,6 +93,15 @@ impl DataDirectory {
         self.path.join("log")
     }
 
+    /// Makes the folders below: the log for the owner alone, the lake for a group that attaches it.
+    pub fn make_folders(&self) -> anyhow::Result<()> {
+        for (path, mode) in [(self.log(), 0o700), (self.lake(), 0o750), (self.lake_data(), 0o750)] {
+            let made = DirBuilder::new().recursive(true).mode(mode).create(&path);
+            made.with_context(|| format!("cannot create {}", path.display()))?;
+        }
+        Ok(())
+    }
+
     /// A file with the password of an account, in the form psql's `passfile` wants.
     pub fn passfile(&self, account: &str) -> PathBuf {
         self.path.join(format!("{account}.pgpass"))
@@ -115,6 +124,8 @@ impl DataDirectory {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -129,8 +140,17 @@ mod tests {
     }
 
     #[test]
+    fn the_log_is_the_owners_and_the_lake_a_groups() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(parent.path()).unwrap();
+        directory.make_folders().unwrap();
+        let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(directory.log()), 0o700);
+        assert_eq!(mode(directory.lake_data()), 0o750);
+    }
+
+    #[test]
     fn only_the_owner_reads_a_password() {
-        use std::os::unix::fs::PermissionsExt;
         let parent = tempfile::tempdir().unwrap();
         let directory = DataDirectory::open(parent.path()).unwrap();
         directory.write_passfile("admin", "a:b\\c").unwrap();

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampNanosecondType};
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast;
 use futures::{StreamExt, TryStreamExt};
@@ -13,6 +13,7 @@ use probepilot_query::{Engine, Prepared, Session, SessionOptions};
 use probepilot_sql::statement::{CreateProbe, ExplainTarget, ProbeChange, ProbeQuery, Statement};
 use probepilot_sql::{SqlError, SqlState, hooks};
 
+use crate::directory::DATABASE;
 use crate::probes::{self, Probes};
 
 /// Who is at the other end of a connection.
@@ -104,6 +105,25 @@ impl Executor {
             process_id: process_id.unwrap_or_else(|| self.engine.next_process_id()),
         });
         Connection { session, who }
+    }
+
+    /// The newest `time` in a users' table, Unix nanoseconds; `None` for an empty one.
+    pub async fn newest_row_ns(&self, table: &str) -> Result<Option<i64>, SqlError> {
+        let who = Who {
+            user: "admin".to_owned(),
+            role: Role::Admin,
+            database: DATABASE.to_owned(),
+            address: "[local]".to_owned(),
+            application_name: "restart".to_owned(),
+        };
+        let connection = self.connect(who, None);
+        let text = format!("SELECT max(time) FROM public.\"{}\"", table.replace('"', "\"\""));
+        let batches: Vec<RecordBatch> = connection.session.query(&text).await?.batches.try_collect().await?;
+        let newest = batches.iter().flat_map(|batch| {
+            let times = batch.column(0).as_primitive_opt::<TimestampNanosecondType>();
+            times.map(|times| times.iter().flatten().collect::<Vec<_>>()).unwrap_or_default()
+        });
+        Ok(newest.max())
     }
 
     /// Plans a statement of `text` without running it.

@@ -1,11 +1,23 @@
 //! The binary `probepilot`: reads arguments, then calls one composition root.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 use probepilot_api::config::{Arguments, Command, Config, LogFormat};
 use probepilot_api::{compose, inspect};
 use tracing_subscriber::EnvFilter;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("probepilot: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     // Two back ends may be linked in; every TLS user of the process takes this one.
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.install_default().map_err(|_| anyhow::anyhow!("a TLS back end is installed already"))?;

@@ -23,7 +23,7 @@ struct Package {
     reason: &'static str,
 }
 
-const PACKAGES: [Package; 6] = [
+const PACKAGES: [Package; 7] = [
     Package {
         name: "postgresql-client-15",
         present: || on_path("psql"),
@@ -39,6 +39,7 @@ const PACKAGES: [Package; 6] = [
         present: || command::succeeds("python3", &["-c", "import venv, ensurepip"]),
         reason: "a Python of our own for DuckDB, an S3 server and PostgreSQL drivers",
     },
+    Package { name: "curl", present: || on_path("curl"), reason: "the client of REST" },
     Package { name: "iproute2", present: || on_path("ip"), reason: "network namespaces in which connections fail" },
     Package {
         name: "libcap2-bin",

@@ -122,29 +122,20 @@ impl Probes {
         Ok(())
     }
 
-    /// The new version is attached before it is stored; if it fails the old one goes on.
+    /// The new version takes over from the running one before it is stored; if it fails the old one goes on.
     async fn replace(&self, existing: &ProbeRow, probe: &CreateProbe) -> Result<Done, SqlError> {
         let settings = options::of_probe(&probe.options, &probe.query.text)?;
         let plan = self.node.plan(probe).await?;
         let (table, _) = self.table_for(&existing.name, &plan, settings.table).await?;
-        let old_table = self.table_of(existing);
         let mut next = existing.clone();
         next.version += 1;
         next.sql = probe.source.to_string();
-        next.table = table.id;
-        self.node.stop(existing.id).await?;
-        match self.node.start(spec(&next, &table, settings.rows_per_second_max)).await {
-            Ok(started) => {
-                self.control.replace_probe(existing.id, &probe.source).await?;
-                Ok(Done { notices: vec![started.notice] })
-            }
-            Err(error) => {
-                if let (Some(old_table), true) = (old_table, existing.enabled) {
-                    self.node.start(spec(existing, &old_table, rows_per_second(existing))).await?;
-                }
-                Err(error)
-            }
+        let mut notices = Vec::new();
+        if existing.enabled {
+            notices.push(self.node.start(spec(&next, &table, settings.rows_per_second_max)).await?.notice);
         }
+        self.control.replace_probe(existing.id, &probe.source).await?;
+        Ok(Done { notices })
     }
 
     /// `DROP PROBE`: stops it and keeps its table, or drops both.
