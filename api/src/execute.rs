@@ -158,6 +158,7 @@ impl Executor {
             let schema = self.hooks.describe(&query).await?;
             return Ok(Plan { schema: Some(schema), parameters: Vec::new(), kind: PlanKind::Hook(query) });
         }
+        may_read(&connection.who)?;
         let prepared = connection.session.prepare(text, sql, parameter_types).await?;
         let schema = prepared.returns_rows.then(|| Arc::clone(&prepared.schema));
         Ok(Plan { schema, parameters: prepared.parameters.clone(), kind: PlanKind::Query(prepared) })
@@ -322,6 +323,14 @@ fn as_probe(query: ProbeQuery) -> CreateProbe {
 /// A name as PostgreSQL folds it.
 fn folded(name: &ast::Ident) -> String {
     if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
+}
+
+fn may_read(who: &Who) -> Result<(), SqlError> {
+    if who.role.may_read() {
+        return Ok(());
+    }
+    let message = format!("permission denied: the role {} may not read tables", who.role.as_str());
+    Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message).hint("An analyst, an operator or an admin may."))
 }
 
 fn may_probe(who: &Who) -> Result<(), SqlError> {

@@ -4,6 +4,7 @@ mod support; // Starts the server, runs psql, makes events happen.
 mod first_start; // What a newcomer sees.
 mod refusals; // Wrong input and a second server.
 mod rest; // REST with curl.
+mod sqllogic; // SQL by example.
 mod kernel_shutdown; // SIGTERM drains and commits.
 mod kernel_crash; // kill -9 in a loop while rows arrive.
 mod kernel_duckdb; // DuckDB reads the lake while we write.
