@@ -33,7 +33,7 @@ async fn by_query(background: u64) {
     );
     let query = client.prepare("SELECT nsecs, number FROM fresh WHERE number > $1").await.expect("it is prepared");
     let sources = Sources::start(background);
-    let (mut latencies, mut last) = (Vec::new(), FIRST as i64 - 1);
+    let (mut latencies, mut last) = (Vec::new(), FIRST as i32 - 1); // `who` is an integer of 32 bits.
     let mut tick = tokio::time::interval(Duration::from_millis(1));
     let mut quiet = 0;
     // A second without rows after the source has ended is the end.
