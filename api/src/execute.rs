@@ -10,6 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use probepilot_catalog::control::{Control, Role};
 use probepilot_catalog::ports::{Hooks, RowStream, Rows};
 use probepilot_query::{Engine, Prepared, Session, SessionOptions};
+use probepilot_sql::names::folded;
 use probepilot_sql::statement::{CreateProbe, ExplainTarget, ProbeChange, ProbeQuery, Statement};
 use probepilot_sql::{SqlError, SqlState, hooks};
 
@@ -318,11 +319,6 @@ fn as_probe(query: ProbeQuery) -> CreateProbe {
         source: Arc::clone(&query.text),
         query,
     }
-}
-
-/// A name as PostgreSQL folds it.
-fn folded(name: &ast::Ident) -> String {
-    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
 }
 
 fn may_read(who: &Who) -> Result<(), SqlError> {

@@ -1,5 +1,7 @@
 //! Compiled SQL in the running kernel: the verifier takes it, and what happens is what comes out.
 
+mod host; // The kernel the tests run on.
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -8,7 +10,6 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::sql::sqlparser::ast;
-use probepilot_collector_ebpf::capability;
 use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
 use probepilot_collector_ebpf::decode::ClockOffset;
 use probepilot_collector_ebpf::functions::ProcessFacts;
@@ -18,21 +19,9 @@ use probepilot_collector_ebpf::load::{Counters, LoadOptions, LoadedProbe, Rings}
 use probepilot_collector_ebpf::probes;
 use probepilot_sql::statement::{ProbeQuery, Statement};
 
-const OPTIONS: LoadOptions = LoadOptions { probe_id: 7, rows_per_second_max: 1_000_000 };
+use host::host;
 
-fn host() -> Option<Kernel> {
-    if let Some(missing) = capability::missing() {
-        println!("skipped: needs {}", missing.capabilities.join(", "));
-        return None;
-    }
-    match Kernel::of_host() {
-        Ok(kernel) => Some(kernel),
-        Err(error) => {
-            println!("skipped: needs a kernel with tracefs and BTF: {error}");
-            None
-        }
-    }
-}
+const OPTIONS: LoadOptions = LoadOptions { probe_id: 7, rows_per_second_max: 1_000_000 };
 
 fn compiled(kernel: &Kernel, sql: &str, stored: bool) -> CompiledProbe {
     let query = match probepilot_sql::parse_one(sql).unwrap() {

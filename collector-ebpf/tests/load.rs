@@ -1,5 +1,7 @@
 //! Programs in the running kernel: loaded, attached, counted, drained, and gone afterwards.
 
+mod host; // The kernel the tests run on.
+
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
@@ -12,6 +14,8 @@ use probepilot_collector_ebpf::load::{LoadError, LoadOptions, LoadedProbe, Rings
 use probepilot_collector_ebpf::object::{Counter, Insn, MapRef, PSEUDO_MAP_FD, Patch, ProgramObject, SourceLine};
 use probepilot_sql::{SqlError, SqlState};
 
+use host::host;
+
 /// The system call our programs look at: cheap, and nobody else in a test makes it.
 const SYSCALL: i64 = libc::SYS_getppid;
 
@@ -19,21 +23,6 @@ const PROBE_ID: u32 = 4_000_000_007;
 
 /// How long the kernel may take to free what nobody holds (it waits for all CPUs first).
 const FREED_WITHIN: Duration = Duration::from_secs(10);
-
-/// The host's kernel, or a line that says why not.
-fn host() -> Option<Kernel> {
-    if let Some(missing) = capability::missing() {
-        println!("skipped: needs {}", missing.capabilities.join(", "));
-        return None;
-    }
-    match Kernel::of_host() {
-        Ok(kernel) => Some(kernel),
-        Err(error) => {
-            println!("skipped: needs a kernel with tracefs and BTF: {error}");
-            None
-        }
-    }
-}
 
 /// The two kinds of hooks at which our one system call is seen.
 fn hooks(kernel: &Kernel) -> [Arc<Hook>; 2] {

@@ -1,5 +1,7 @@
 //! SQL on the running kernel: the event is made to happen, and exactly its row comes out.
 
+mod host; // The kernel the tests run on.
+
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -12,7 +14,6 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
 use datafusion::sql::sqlparser::ast;
-use probepilot_collector_ebpf::capability;
 use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
 use probepilot_collector_ebpf::decode::{ClockOffset, RecordDecoder};
 use probepilot_collector_ebpf::functions::ProcessFacts;
@@ -22,25 +23,12 @@ use probepilot_collector_ebpf::load::{LoadOptions, LoadedProbe, Rings};
 use probepilot_collector_ebpf::probes::builtin;
 use probepilot_sql::statement::{ProbeQuery, Statement};
 
+use host::host;
+
 const PROBE_ID: u32 = 77;
 
 /// How long an event may take to become a record: long, for busy test machines.
 const WAIT_MAX: Duration = Duration::from_secs(20);
-
-/// The host's kernel, or a line that says why not.
-fn host() -> Option<Kernel> {
-    if let Some(missing) = capability::missing() {
-        println!("skipped: needs {}", missing.capabilities.join(", "));
-        return None;
-    }
-    match Kernel::of_host() {
-        Ok(kernel) => Some(kernel),
-        Err(error) => {
-            println!("skipped: needs a kernel with tracefs and BTF: {error}");
-            None
-        }
-    }
-}
 
 fn query(sql: &str) -> ProbeQuery {
     match probepilot_sql::parse_one(sql).unwrap() {

@@ -86,13 +86,11 @@ async fn start(background: u64) -> (Server, Client) {
         );
     }
     let address = server.address("postgres");
-    let password = std::fs::read_to_string(server.data_dir().join("admin.pgpass")).expect("the first start wrote it");
-    let password = password.trim().rsplit(':').next().unwrap_or_default().to_owned();
     let (client, connection) = tokio_postgres::Config::new()
         .host(address.ip().to_string())
         .port(address.port())
         .user("admin")
-        .password(password)
+        .password(server.password("admin"))
         .dbname("probepilot")
         .connect(NoTls)
         .await

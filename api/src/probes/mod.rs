@@ -12,6 +12,7 @@ use probepilot_catalog::manifest::{Table, TableSettings};
 use probepilot_catalog::ports::Node;
 use probepilot_catalog::probe::{Origin, ProbePlan, ProbeSpec};
 use probepilot_catalog::table::{Column, TableDefinition, TableName};
+use probepilot_sql::names::folded;
 use probepilot_sql::statement::{CreateProbe, Statement};
 use probepilot_sql::{SqlError, SqlState, hooks, position};
 use tokio::sync::Mutex;
@@ -346,7 +347,7 @@ fn rows_per_second(probe: &ProbeRow) -> u32 {
 
 /// A probe's name as it is stored; the schemas of hooks and of the system are reserved.
 fn probe_name(ident: &datafusion::sql::sqlparser::ast::Ident) -> Result<String, SqlError> {
-    let name = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() };
+    let name = folded(ident);
     let reserved = hooks::SCHEMAS.contains(&name.as_str())
         || ["system", "public", "pg_catalog", "information_schema"].contains(&name.as_str());
     if reserved || name.starts_with("pg_") {

@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use probepilot_catalog::control::ProbeRow;
 use probepilot_catalog::probe::ProbeReport;
+use probepilot_sql::names::folded;
 use probepilot_sql::statement::Statement;
 use probepilot_sql::{SqlError, SqlState};
 use serde::{Deserialize, Serialize};
@@ -179,8 +180,7 @@ pub(super) async fn create(
     let Statement::CreateProbe(probe) = probepilot_sql::parse_one(&sql)? else {
         return Err(SqlError::new(SqlState::SYNTAX_ERROR, "the sql is not a CREATE PROBE statement").into());
     };
-    let name =
-        if probe.name.quote_style.is_some() { probe.name.value.clone() } else { probe.name.value.to_lowercase() };
+    let name = folded(&probe.name);
     run(&rest, who, &sql).await?;
     let probe = rest.probe(&name).await?;
     let location = format!("/api/v1/probes/{}", probe.id);

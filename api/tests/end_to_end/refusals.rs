@@ -53,7 +53,7 @@ fn a_wrong_password_an_unknown_user_and_an_unknown_database_are_refused_as_postg
         let complaint = complaint(&format!("postgresql://{user}@{address}/probepilot"));
         assert!(complaint.contains(&format!("password authentication failed for user \"{user}\"")), "{complaint}");
     }
-    let passfile = server.data_dir().join("admin.pgpass");
+    let passfile = server.passfile("admin");
     let output = Command::new("psql")
         .args(["-X", "-w", "-c", "SELECT 1"])
         .arg(format!("postgresql://admin@{address}/elsewhere?passfile={}", passfile.display()))

@@ -33,7 +33,7 @@ impl Client<'_> {
 
     /// `admin` by password.
     fn admin(server: &Server) -> Client<'_> {
-        let password = password(server, "admin");
+        let password = server.password("admin");
         Client { server, credentials: vec!["-u".to_owned(), format!("admin:{password}")] }
     }
 
@@ -59,12 +59,6 @@ impl Client<'_> {
     }
 }
 
-fn password(server: &Server, account: &str) -> String {
-    let path = server.data_dir().join(format!("{account}.pgpass"));
-    let line = std::fs::read_to_string(path).unwrap();
-    line.trim().rsplit(':').next().unwrap().to_owned()
-}
-
 #[test]
 fn health_and_info_need_no_login_and_everything_else_does() {
     let server = Server::without_probes();
@@ -84,7 +78,7 @@ fn a_token_from_login_opens_the_routes_and_a_wrong_password_does_not() {
     let mut client = Client::anonymous(&server);
     let wrong = json!({ "username": "admin", "password": "wrong" });
     assert_eq!(client.call("POST", "/auth/login", &[], Some(&wrong)).status, 401);
-    let right = json!({ "username": "admin", "password": password(&server, "admin") });
+    let right = json!({ "username": "admin", "password": server.password("admin") });
     let tokens = client.call("POST", "/auth/login", &[], Some(&right)).json();
     assert_eq!(tokens["token_type"], "Bearer");
     let bearer = format!("Authorization: Bearer {}", tokens["access_token"].as_str().unwrap());
@@ -160,7 +154,7 @@ fn kernel_a_probe_is_made_listed_and_removed() {
 #[test]
 fn an_analyst_reads_but_makes_no_probe() {
     let server = Server::without_probes();
-    let password = password(&server, "grafana");
+    let password = server.password("grafana");
     let client = Client { server: &server, credentials: vec!["-u".to_owned(), format!("grafana:{password}")] };
     assert_eq!(client.query("SELECT 1").status, 200);
     let request = json!({ "sql": "CREATE PROBE x AS SELECT comm FROM tracepoint.sched_process_exec" });

@@ -42,11 +42,14 @@ impl AsyncDB for Door {
 }
 
 async fn connect(server: &Server) -> Result<Door, tokio_postgres::Error> {
-    let line = std::fs::read_to_string(server.data_dir().join("admin.pgpass")).expect("the server wrote it");
-    let password = line.trim().rsplit(':').next().expect("a line of five parts");
     let address = server.address("postgres");
     let mut config = tokio_postgres::Config::new();
-    config.host(address.ip().to_string()).port(address.port()).user("admin").password(password).dbname("probepilot");
+    config
+        .host(address.ip().to_string())
+        .port(address.port())
+        .user("admin")
+        .password(server.password("admin"))
+        .dbname("probepilot");
     let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(connection);
     Ok(Door(client))

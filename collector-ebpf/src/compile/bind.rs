@@ -168,7 +168,7 @@ struct FunctionCheck<'a> {
 impl FunctionCheck<'_> {
     fn call(&self, function: &ast::Function) -> Result<(), SqlError> {
         let at = position::of_span(self.text, function.name.span());
-        let name = function.name.0.iter().filter_map(|part| part.as_ident()).map(super::clauses::normal);
+        let name = function.name.0.iter().filter_map(|part| part.as_ident()).map(probepilot_sql::names::folded);
         let name = name.collect::<Vec<_>>().join(".");
         let state = &self.binder.state;
         if function.over.is_some() {

@@ -5,6 +5,7 @@ use datafusion::sql::sqlparser::ast::{
     self, Expr, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr, Spanned, TableFactor, Value,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
+use probepilot_sql::names::folded;
 use probepilot_sql::statement::ProbeQuery;
 use probepilot_sql::{SqlError, SqlState, hooks};
 
@@ -143,13 +144,8 @@ fn hook_of(select: &Select, refuse: &impl Fn(&str, Span) -> SqlError) -> Result<
     if alias.as_ref().is_some_and(|alias| !alias.columns.is_empty()) {
         return Err(refuse("a list of column names behind the table's alias", name.span()));
     }
-    let parts = name.0.iter().filter_map(|part| part.as_ident()).map(normal).collect();
-    Ok((parts, name.span(), alias.as_ref().map(|alias| normal(&alias.name))))
-}
-
-/// A name as it is compared: lower case unless quoted.
-pub fn normal(ident: &ast::Ident) -> String {
-    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+    let parts = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
+    Ok((parts, name.span(), alias.as_ref().map(|alias| folded(&alias.name))))
 }
 
 /// Taken apart by a loop, and before anything is copied: a filter may have thousands of conjuncts, each one level deeper

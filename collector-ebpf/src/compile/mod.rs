@@ -23,6 +23,7 @@ use datafusion::common::{Column as ColumnName, DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::sql::sqlparser::ast::{self, SelectItem, Spanned};
 use datafusion::sql::sqlparser::tokenizer::Span;
+use probepilot_sql::names::folded;
 use probepilot_sql::statement::ProbeQuery;
 use probepilot_sql::types::field;
 use probepilot_sql::{SqlError, SqlState, SqlType};
@@ -214,7 +215,7 @@ fn resolve(
                 }
                 (expression.clone(), name)
             }
-            SelectItem::ExprWithAlias { expr, alias } => (expr.clone(), clauses::normal(alias)),
+            SelectItem::ExprWithAlias { expr, alias } => (expr.clone(), folded(alias)),
             SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => {
                 let span = item.span();
                 for (mut expression, name) in scope.star() {
@@ -269,11 +270,11 @@ const UNNAMED: &str = "?column?";
 /// The name of an item without AS, as PostgreSQL gives it.
 fn name_of(expression: &ast::Expr) -> String {
     match expression {
-        ast::Expr::Identifier(name) => clauses::normal(name),
-        ast::Expr::CompoundIdentifier(names) => names.last().map(clauses::normal).unwrap_or_default(),
+        ast::Expr::Identifier(name) => folded(name),
+        ast::Expr::CompoundIdentifier(names) => names.last().map(folded).unwrap_or_default(),
         ast::Expr::BinaryOp { op: ast::BinaryOperator::Arrow, right, .. } => name_of(right),
         ast::Expr::Function(function) => {
-            function.name.0.last().and_then(|part| part.as_ident()).map(clauses::normal).unwrap_or_default()
+            function.name.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default()
         }
         ast::Expr::Nested(inner) => name_of(inner),
         ast::Expr::Cast { expr, .. } => name_of(expr),

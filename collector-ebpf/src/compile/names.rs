@@ -7,10 +7,10 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Ident, Spanned, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::tokenizer::Span;
+use probepilot_sql::names::folded;
 use probepilot_sql::{SqlError, SqlState};
 
 use super::assemble::Width;
-use super::clauses::normal;
 use super::leaf::{Leaf, Place, Space, StringAt, TaskFact};
 use super::position;
 use crate::kernel::{Hook, HookContext, HookKind, Kernel, KernelType, Place as FieldPlace, nearest};
@@ -375,7 +375,7 @@ struct Resolver<'s, 'a> {
 impl Resolver<'_, '_> {
     fn replace(&mut self, expression: &mut Expr, parts: &[Ident]) -> ControlFlow<Box<SqlError>> {
         let span = expression.span();
-        let names: Vec<String> = parts.iter().map(normal).collect();
+        let names: Vec<String> = parts.iter().map(folded).collect();
         match self.scope.column(&names, span) {
             Ok(name) => {
                 *expression = Expr::Identifier(Ident::with_quote_and_span('"', span, name));

@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{ObjectName, Query, visit_relations};
 
+use crate::names::folded;
+
 /// The schemas whose tables are hooks. Their names are reserved (42939).
 pub const SCHEMAS: [&str; 12] = [
     "tracepoint",
@@ -22,11 +24,7 @@ pub const SCHEMAS: [&str; 12] = [
 
 /// Says whether `name` is a hook: `tracepoint.sys_enter_openat`, `tracepoint.sched.sched_process_exec`.
 pub fn is_hook(name: &ObjectName) -> bool {
-    name.0.len() >= 2
-        && name.0[0].as_ident().is_some_and(|schema| {
-            let schema = if schema.quote_style.is_some() { schema.value.clone() } else { schema.value.to_lowercase() };
-            SCHEMAS.contains(&schema.as_str())
-        })
+    name.0.len() >= 2 && name.0[0].as_ident().is_some_and(|schema| SCHEMAS.contains(&folded(schema).as_str()))
 }
 
 /// Says whether any relation of the query is a hook, at any depth.

@@ -6,6 +6,7 @@ pub mod error; // What a user is told.
 pub mod types; // SQL ↔ Arrow ↔ DuckLake ↔ OID.
 pub mod statement; // Our statements as trees.
 pub mod dialect; // PostgreSQL's, with an arrow that binds.
+pub mod names; // Names as they are compared.
 pub mod position; // Lines and columns to character positions.
 pub mod comments; // Comments after select items.
 pub mod parse; // Text to statements.

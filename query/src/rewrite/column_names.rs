@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use datafusion::sql::sqlparser::ast::{
     DataType, Expr, FunctionArguments, Ident, ObjectName, Select, SelectItem, SetExpr, TrimWhereField, Value,
 };
+use probepilot_sql::names::folded;
 
 /// Begins the mark of a repeated name; it cannot be typed by accident.
 const MARK: char = '\u{1f}';
@@ -35,10 +36,10 @@ pub(super) fn name(select: &mut Select, outermost: bool) {
                 }
             },
             SelectItem::ExprWithAlias { expr, alias } => {
-                if seen.insert(normalised(alias)) {
+                if seen.insert(folded(alias)) {
                     continue;
                 }
-                (expr.clone(), normalised(alias), false)
+                (expr.clone(), folded(alias), false)
             }
             _ => continue,
         };
@@ -53,19 +54,15 @@ pub(super) fn name(select: &mut Select, outermost: bool) {
     }
 }
 
-fn normalised(ident: &Ident) -> String {
-    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
-}
-
 fn last(name: &ObjectName) -> Option<String> {
-    name.0.last().and_then(|part| part.as_ident()).map(normalised)
+    name.0.last().and_then(|part| part.as_ident()).map(folded)
 }
 
 /// The name of a plain column.
 fn column(expr: &Expr) -> Option<String> {
     match expr {
-        Expr::Identifier(name) => Some(normalised(name)),
-        Expr::CompoundIdentifier(names) => names.last().map(normalised),
+        Expr::Identifier(name) => Some(folded(name)),
+        Expr::CompoundIdentifier(names) => names.last().map(folded),
         _ => None,
     }
 }
@@ -95,7 +92,7 @@ fn derived(expr: &Expr) -> Option<String> {
         Expr::Subquery(query) => match query.body.as_ref() {
             SetExpr::Select(select) => match select.projection.first()? {
                 SelectItem::UnnamedExpr(expr) => derived(expr),
-                SelectItem::ExprWithAlias { alias, .. } => Some(normalised(alias)),
+                SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
                 _ => None,
             },
             _ => None,

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use datafusion::execution::session_state::SessionState;
 use datafusion::sql::sqlparser::ast::{Expr, Statement, visit_expressions};
 use datafusion::sql::sqlparser::tokenizer::Span;
+use probepilot_sql::names::folded;
 use probepilot_sql::{SqlError, SqlState};
 
 /// Names the planner itself knows.
@@ -33,11 +34,11 @@ pub fn check_functions(statement: &Statement, state: &SessionState) -> Result<()
         let Some(name) = function.name.0.last().and_then(|part| part.as_ident()) else {
             return ControlFlow::Continue(());
         };
-        let lower = if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() };
-        if known(&lower) {
+        let folded = folded(name);
+        if known(&folded) {
             return ControlFlow::Continue(());
         }
-        ControlFlow::Break(UnknownFunction { name: lower, span: name.span })
+        ControlFlow::Break(UnknownFunction { name: folded, span: name.span })
     });
     match found {
         ControlFlow::Continue(()) => Ok(()),

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableAlias,
     TableAliasColumnDef, TableFactor, TableWithJoins, Value, ValueWithSpan, visit_expressions,
 };
+use probepilot_sql::names::folded;
 use probepilot_sql::{SqlError, SqlState};
 
 use crate::functions::REGISTER_TYPES;
@@ -42,10 +43,7 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
 
 fn last(name: &ObjectName) -> String {
     let last = name.0.last().and_then(|part| part.as_ident());
-    last.map_or_else(String::new, |ident| match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
-    })
+    last.map_or_else(String::new, folded)
 }
 
 /// The operator of `OPERATOR(schema.op)`.

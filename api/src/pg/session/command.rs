@@ -4,6 +4,7 @@ use datafusion::sql::sqlparser::ast::{
     self, CloseCursor, ContextModifier, CopySource, CopyTarget, DiscardObject, Expr, FetchDirection, Ident, ObjectName,
     Query, Reset, Set, Value,
 };
+use probepilot_sql::names::folded;
 use probepilot_sql::statement::Statement;
 use probepilot_sql::{SqlError, SqlState};
 
@@ -120,11 +121,6 @@ pub enum Motion {
     Relative(u64),
     /// Backwards, which no cursor of ours can do.
     Backward,
-}
-
-/// A name as PostgreSQL folds it.
-pub fn folded(name: &Ident) -> String {
-    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
 }
 
 fn dotted(name: &ObjectName) -> String {

@@ -5,9 +5,9 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 use bytes::{BufMut, BytesMut};
 use datafusion::sql::sqlparser::ast::{CopyLegacyCsvOption, CopyLegacyOption, CopyOption};
+use probepilot_sql::names::folded;
 use probepilot_sql::{SqlError, SqlState};
 
-use super::command::folded;
 use crate::pg::encode::{Format, WireColumn, Zone, column_writers, with_message_length};
 
 /// What every binary copy begins with: signature, flags, length of the extension.

@@ -7,7 +7,7 @@ use super::{Server, wait_until};
 impl Server {
     /// The URL with which `admin` comes in by TCP: the address as printed, the password from the file as written.
     pub fn url(&self) -> String {
-        let passfile = self.data_dir().join("admin.pgpass");
+        let passfile = self.passfile("admin");
         format!("postgresql://admin@{}/probepilot?passfile={}", self.address("postgres"), passfile.display())
     }
 

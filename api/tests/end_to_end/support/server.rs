@@ -95,6 +95,17 @@ impl Server {
         &self.data_dir
     }
 
+    /// The file psql takes an account's first password from.
+    pub fn passfile(&self, account: &str) -> PathBuf {
+        self.data_dir.join(format!("{account}.pgpass"))
+    }
+
+    /// An account's first password.
+    pub fn password(&self, account: &str) -> String {
+        let line = std::fs::read_to_string(self.passfile(account)).expect("the first start wrote it");
+        line.trim().rsplit(':').next().expect("a line of five parts").to_owned()
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
