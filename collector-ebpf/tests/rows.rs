@@ -368,3 +368,41 @@ fn a_path_whose_page_is_not_there_is_read_at_the_return() {
     let counters = running.probe.counters().unwrap();
     assert_eq!(counters.unreadable, 0, "{counters:?}");
 }
+
+#[test]
+fn an_enumeration_is_seen_by_name() {
+    let Some(kernel) = host() else { return };
+    let sql = "SELECT reason, CAST(reason AS bigint) AS number FROM tracepoint.kfree_skb \
+        WHERE reason = 'SKB_DROP_REASON_NO_SOCKET'";
+    let parts = ["tracepoint", "kfree_skb"];
+    if kernel.hook(&parts).is_ok_and(|hook| hook.field("reason").is_none()) {
+        println!("skipped: needs a kernel that says why packets are dropped (5.17)");
+        return;
+    }
+    let mut running = Running::start(&kernel, sql, 1 << 20, 0);
+    // Nobody listens on the discard port: the kernel drops the packet and says why.
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.send_to(b"x", "127.0.0.1:9").unwrap();
+    let rows = running.rows_until(|rows| rows.num_rows() > 0);
+    assert!(texts(&rows, "reason").iter().all(|reason| reason.as_deref() == Some("SKB_DROP_REASON_NO_SOCKET")));
+    assert!(bigints(&rows, "number").iter().all(|number| number.is_some_and(|number| number > 0)));
+}
+
+#[test]
+fn elements_of_an_array_are_the_calls_arguments() {
+    let Some(kernel) = host() else { return };
+    const WHO: i64 = 1_234_567_891;
+    let sql = format!(
+        "SELECT args[1] AS which, args[2] AS who, args[2] >> 4 AS shifted FROM tracepoint.raw_syscalls.sys_enter \
+         WHERE id = {} AND args[2] = {WHO} AND pid = {}",
+        libc::SYS_getpriority,
+        own_pid()
+    );
+    let mut running = Running::start(&kernel, &sql, 1 << 20, 0);
+    // SAFETY: two numbers; no process is numbered so high, so nothing is read or changed.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, WHO as libc::id_t) };
+    let rows = running.rows_until(|rows| rows.num_rows() == 1);
+    assert_eq!(bigints(&rows, "which"), [Some(0)]);
+    assert_eq!(bigints(&rows, "who"), [Some(WHO)]);
+    assert_eq!(bigints(&rows, "shifted"), [Some(WHO >> 4)]);
+}

@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{self, Spanned, Visit, Visitor};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 use probepilot_sql::{SqlError, SqlState};
 
+use super::enumerations;
 use super::names::{Column, Content, Scope};
 use super::position;
 use crate::functions::{self, ProcessFacts};
@@ -88,6 +89,7 @@ impl Binder {
             .state
             .create_logical_expr_from_sql_expr(ast::ExprWithAlias { expr: expression, alias: None }, &schema)
             .map_err(|error| planning_error(error, scope.text, span))?;
+        let planned = enumerations::replace(planned, scope, &schema)?;
         let bound = self.simplify(planned, scope).map_err(|error| planning_error(error, scope.text, span))?;
         // A function may refuse its arguments only when asked for its type.
         bound.to_field(&schema).map_err(|error| planning_error(error, scope.text, span))?;

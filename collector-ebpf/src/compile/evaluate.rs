@@ -346,6 +346,15 @@ impl<L: Leaves> Evaluator<'_, L> {
             Arithmetic::And => Alu::And,
             Arithmetic::Or => Alu::Or,
             Arithmetic::Xor => Alu::Xor,
+            Arithmetic::ShiftLeft | Arithmetic::ShiftRight => {
+                let bits_most = match bits {
+                    Bits::B16 => 15,
+                    Bits::B32 => 31,
+                    Bits::B64 => 63,
+                };
+                self.assembler.alu_imm(Alu::And, R0, bits_most);
+                if operation == Arithmetic::ShiftLeft { Alu::ShiftLeft } else { Alu::ShiftRightSigned }
+            }
             Arithmetic::Divide => return self.divide(bits),
             Arithmetic::Remainder => return self.remainder(),
         };

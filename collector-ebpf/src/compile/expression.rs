@@ -56,6 +56,8 @@ pub enum Arithmetic {
     And,
     Or,
     Xor,
+    ShiftLeft,
+    ShiftRight,
 }
 
 /// Comparison of two integers or two booleans.
@@ -97,7 +99,7 @@ pub enum Node {
     Literal(i64),
     /// A number or boolean that is read.
     Leaf(LeafId),
-    /// Two integers of the same bits.
+    /// Two integers of the same bits. A shift takes only the lowest bits of its right side: as many as number the bits.
     Arithmetic(Arithmetic, Box<Expression>, Box<Expression>),
     /// The integer below zero; wraps.
     Negate(Box<Expression>),

@@ -61,7 +61,7 @@ impl Lowering<'_> {
                         || matches!(leaf, Leaf::ContextBytes { .. } | Leaf::Task(super::leaf::TaskFact::Comm));
                     is_bytes.then(|| self.leaf(leaf))
                 }
-                Content::Time | Content::Pointer(..) | Content::Unknown => None,
+                Content::Time | Content::Pointer(..) | Content::Enumeration { .. } | Content::Unknown => None,
             },
             Expr::ScalarFunction(function) if memory::reads_memory(function.name()) => {
                 let leaf = self.string(function).ok()??;
@@ -163,13 +163,13 @@ impl Lowering<'_> {
                     let leaf = leaf.clone();
                     Node::Leaf(self.leaf(leaf))
                 }
-                Content::Time | Content::Pointer(..) | Content::Unknown => return None,
+                Content::Time | Content::Pointer(..) | Content::Enumeration { .. } | Content::Unknown => return None,
             },
             Expr::BinaryExpr(binary) => return self.binary(binary),
             Expr::Not(inner) => Node::Not(self.boxed(inner)?),
-            // DataFusion wraps a column's least number, but a constant's is an error: only a constant that cannot be
-            // negated is left unfolded.
-            Expr::Negative(inner) if inner.column_refs().is_empty() => return None,
+            // DataFusion wraps a column's least number, but a constant's is an error, also one that a branch gave to all
+            // rows of a batch.
+            Expr::Negative(inner) if inner.column_refs().is_empty() || has_least_number(inner) => return None,
             Expr::Negative(inner) => Node::Negate(self.boxed(inner)?),
             Expr::IsNull(inner) => self.is_null(inner)?,
             Expr::IsNotNull(inner) => {
@@ -238,6 +238,10 @@ impl Lowering<'_> {
             Operator::BitwiseAnd => return self.arithmetic(Arithmetic::And, left, right),
             Operator::BitwiseOr => return self.arithmetic(Arithmetic::Or, left, right),
             Operator::BitwiseXor => return self.arithmetic(Arithmetic::Xor, left, right),
+            Operator::BitwiseShiftLeft => return self.arithmetic(Arithmetic::ShiftLeft, left, right),
+            Operator::BitwiseShiftRight => return self.arithmetic(Arithmetic::ShiftRight, left, right),
+            Operator::IsNotDistinctFrom => return self.same_or_both_null(left, right),
+            Operator::IsDistinctFrom => return self.same_or_both_null(left, right).map(not),
             _ => return None,
         };
         if matches!(comparison, Comparison::Equal | Comparison::NotEqual) {
@@ -252,6 +256,18 @@ impl Lowering<'_> {
             }
         }
         Some(Node::Compare(comparison, self.boxed(left)?, self.same(left, right)?))
+    }
+
+    /// Equal, or both NULL: never NULL itself.
+    fn same_or_both_null(&mut self, left: &Expr, right: &Expr) -> Option<Node> {
+        let equal = BinaryExpr::new(Box::new(left.clone()), Operator::Eq, Box::new(right.clone()));
+        let same = Node::Is(true, truth(self.binary(&equal)?));
+        let never_null = |side: &Expr| matches!(side, Expr::Literal(value, _) if !value.is_null());
+        if never_null(left) || never_null(right) {
+            return Some(same);
+        }
+        let both_null = Node::And(truth(self.is_null(left)?), truth(self.is_null(right)?));
+        Some(Node::Or(truth(same), truth(both_null)))
     }
 
     fn arithmetic(&mut self, operation: Arithmetic, left: &Expr, right: &Expr) -> Option<Node> {
@@ -367,6 +383,16 @@ fn fits(expr: &Expr) -> bool {
     walked.is_ok() && nodes <= 2 * EXPRESSION_SIZE_MAX
 }
 
+/// Whether a constant in it is the least number of its type or of a narrower one.
+fn has_least_number(expr: &Expr) -> bool {
+    let least = [i64::from(i16::MIN), i64::from(i32::MIN), i64::MIN];
+    expr.exists(|expr| {
+        let Expr::Literal(value, _) = expr else { return Ok(false) };
+        Ok(matches!(literal(value), Some(Node::Literal(number)) if least.contains(&number)))
+    })
+    .unwrap_or(true)
+}
+
 fn truth(node: Node) -> Box<Expression> {
     Box::new(Expression { kind: Kind::Boolean, node })
 }
@@ -393,7 +419,8 @@ pub fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
-fn text_literal(expr: &Expr) -> Option<&str> {
+/// The text of a literal.
+pub fn text_literal(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Literal(
             ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) | ScalarValue::Utf8View(Some(text)),

@@ -6,6 +6,7 @@ pub mod position; // Line and column → character position.
 pub mod clauses; // One SELECT on one hook; the rest refused at its place.
 pub mod leaf; // What programs can read.
 pub mod names; // Identifiers → columns.
+pub mod enumerations; // Text to the user, numbers to the kernel.
 pub mod bind; // Expressions → DataFusion's, typed and folded.
 pub mod expression; // Expressions as the kernel runs them.
 pub mod lower; // DataFusion's expressions → the kernel's.
@@ -275,6 +276,13 @@ fn name_of(expression: &ast::Expr) -> String {
         ast::Expr::BinaryOp { op: ast::BinaryOperator::Arrow, right, .. } => name_of(right),
         ast::Expr::Function(function) => {
             function.name.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default()
+        }
+        ast::Expr::CompoundFieldAccess { root, access_chain } => {
+            let member = access_chain.iter().rev().find_map(|access| match access {
+                ast::AccessExpr::Dot(member) => Some(member),
+                ast::AccessExpr::Subscript(_) => None,
+            });
+            name_of(member.unwrap_or(root))
         }
         ast::Expr::Nested(inner) => name_of(inner),
         ast::Expr::Cast { expr, .. } => name_of(expr),

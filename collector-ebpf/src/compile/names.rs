@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Ident, Spanned, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, BinaryOperator, Expr, Ident, Spanned, Subscript, Value, VisitMut, VisitorMut,
+};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::names::folded;
 use probepilot_sql::{SqlError, SqlState};
@@ -13,6 +15,7 @@ use probepilot_sql::{SqlError, SqlState};
 use super::assemble::Width;
 use super::leaf::{Leaf, Place, Space, StringAt, TaskFact};
 use super::position;
+use crate::functions::enumeration::Names;
 use crate::kernel::{Hook, HookContext, HookKind, Kernel, KernelType, Place as FieldPlace, nearest};
 
 /// The qualifier by which a field of the event is always found.
@@ -27,6 +30,11 @@ pub enum Content {
     Time,
     /// An address: only memory functions take it.
     Pointer(Place, Space),
+    /// An enumeration: its number is the column of this name.
+    Enumeration {
+        /// A column that users cannot write.
+        number: String,
+    },
     /// NULL: the hook runs in interrupt context, the current task is a bystander.
     Unknown,
 }
@@ -44,6 +52,8 @@ pub struct Column {
     pub comment: String,
     /// Where it was first named.
     pub span: Span,
+    /// The kernel's names of its values.
+    pub labels: Option<Arc<Names>>,
 }
 
 impl Column {
@@ -52,7 +62,7 @@ impl Column {
         match &self.content {
             Content::Leaf(leaf) => leaf.nullable(),
             Content::Time => false,
-            Content::Pointer(..) | Content::Unknown => true,
+            Content::Pointer(..) | Content::Enumeration { .. } | Content::Unknown => true,
         }
     }
 }
@@ -178,10 +188,11 @@ impl Scope<'_> {
         if self.hook.field(first).is_none() {
             return Err(self.unknown(&parts.join("."), span));
         }
-        let name = if task.is_some() { format!("{ARGUMENTS}.{}", parts.join(".")) } else { parts.join(".") };
+        let path = parts.join(".").replace(".[", "[");
+        let name = if task.is_some() { format!("{ARGUMENTS}.{path}") } else { path };
         if !self.columns.iter().any(|column| column.name == name) {
-            let column = self.event_column(name.clone(), parts, span)?;
-            self.columns.push(column);
+            let columns = self.event_columns(name.clone(), parts, span)?;
+            self.columns.extend(columns);
         }
         Ok(name)
     }
@@ -235,13 +246,20 @@ impl Scope<'_> {
                 content,
                 comment: task.comment.to_owned(),
                 span,
+                labels: None,
             });
         }
         task.name.to_owned()
     }
 
-    fn event_column(&self, name: String, parts: &[String], span: Span) -> Result<Column, SqlError> {
+    /// The column, and behind an enumeration's the one of its number.
+    fn event_columns(&self, name: String, parts: &[String], span: Span) -> Result<Vec<Column>, SqlError> {
         let at = |error: SqlError| error.at(position::of_span(self.text, span));
+        let (parts, element) = match parts {
+            [path @ .., last] if !path.is_empty() && element_number(last).is_some() => (path, element_number(last)),
+            parts => (parts, None),
+        };
+        let mut labels = None;
         let (ty, place, bits, declaration) = if self.hook.kind == HookKind::BtfTracepoint {
             let names: Vec<&str> = parts.iter().map(String::as_str).collect();
             let path = self.kernel.field_path(&self.hook, &names).map_err(at)?;
@@ -266,10 +284,70 @@ impl Scope<'_> {
                 FieldPlace::DataLoc { offset } => Location::Data { offset, from: 0 },
                 FieldPlace::RelativeLoc { offset } => Location::Data { offset, from: offset + 4 },
             };
+            labels = Some(&field.labels).filter(|labels| !labels.is_empty() && element.is_none());
             (field.ty.clone(), place, None, field.declaration.clone())
         };
+        let (ty, place) = match element {
+            None => (ty, place),
+            Some(number) => self.element(&ty, place, number, &name, &declaration).map_err(at)?,
+        };
         let (data_type, content) = content(&ty, place, bits).ok_or_else(|| at(self.no_value(&name, &declaration)))?;
-        Ok(Column { name, data_type, content, comment: declaration, span })
+        let KernelType::Enum { values, .. } = &ty else {
+            let labels = labels.map(|labels| Arc::new(Names::new(labels)));
+            return Ok(vec![Column { name, data_type, content, comment: declaration, span, labels }]);
+        };
+        // No name a user can write.
+        let number = format!("{name}#number");
+        let text = Column {
+            name,
+            data_type: DataType::Utf8View,
+            content: Content::Enumeration { number: number.clone() },
+            comment: declaration.clone(),
+            span,
+            labels: Some(Arc::new(Names::new(values))),
+        };
+        Ok(vec![text, Column { name: number, data_type, content, comment: declaration, span, labels: None }])
+    }
+
+    /// An element of an array, counted from 1.
+    fn element(
+        &self,
+        array: &KernelType,
+        location: Location,
+        number: u64,
+        name: &str,
+        declaration: &str,
+    ) -> Result<(KernelType, Location), SqlError> {
+        let (bytes, signed, length) = match array {
+            KernelType::IntArray { bytes, signed, length } => (*bytes, *signed, *length),
+            KernelType::ByteArray { length } => (1, false, *length),
+            _ => {
+                return Err(SqlError::new(
+                    SqlState::DATATYPE_MISMATCH,
+                    format!("\"{name}\" is not an array of integers"),
+                )
+                .detail(format!("The kernel declares it as {declaration}.")));
+            }
+        };
+        let index = number.checked_sub(1).and_then(|index| u32::try_from(index).ok()).filter(|index| *index < length);
+        let index = index.ok_or_else(|| {
+            SqlError::new(SqlState::ARRAY_SUBSCRIPT_ERROR, format!("there is no element \"{name}\""))
+                .hint(format!("The elements are numbered from 1 to {length}."))
+        })?;
+        let behind = index * u32::from(bytes);
+        let far = || self.no_value(name, declaration);
+        let location = match location {
+            Location::Here(Place::Context { offset }) => {
+                let offset = u32::from(offset).checked_add(behind).and_then(|offset| u16::try_from(offset).ok());
+                Location::Here(Place::Context { offset: offset.ok_or_else(far)? })
+            }
+            Location::Here(Place::Btf { argument, pointers, offset }) => {
+                let offset = offset.checked_add(behind).ok_or_else(far)?;
+                Location::Here(Place::Btf { argument, pointers, offset })
+            }
+            Location::Data { .. } => return Err(far()),
+        };
+        Ok((KernelType::Int { bytes, signed }, location))
     }
 
     fn no_value(&self, name: &str, declaration: &str) -> SqlError {
@@ -412,25 +490,53 @@ impl VisitorMut for Resolver<'_, '_> {
 
     fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Self::Break> {
         // `task->real_parent->tgid` is `task.real_parent.tgid`; made so before its parts are looked up.
-        if let Some(parts) = arrow_path(expression) {
-            *expression = Expr::CompoundIdentifier(parts);
+        let is_path =
+            matches!(expression, Expr::BinaryOp { op: BinaryOperator::Arrow, .. } | Expr::CompoundFieldAccess { .. });
+        match path(expression).filter(|_| is_path) {
+            Some(parts) => *expression = Expr::CompoundIdentifier(parts),
+            None if matches!(expression, Expr::CompoundFieldAccess { .. }) => {
+                return ControlFlow::Break(Box::new(
+                    SqlError::unsupported(
+                        "only an element of a hook's column by its number, counted from 1, can be taken",
+                    )
+                    .at(position::of_span(self.scope.text, expression.span())),
+                ));
+            }
+            None => {}
         }
         ControlFlow::Continue(())
     }
 }
 
-/// The names of a chain of arrows and dots.
-fn arrow_path(expression: &Expr) -> Option<Vec<Ident>> {
-    let Expr::BinaryOp { left, op: BinaryOperator::Arrow, right } = expression else { return None };
-    let mut parts = match left.as_ref() {
-        Expr::Identifier(name) => vec![name.clone()],
-        Expr::CompoundIdentifier(names) => names.clone(),
-        inner => arrow_path(inner)?,
-    };
-    match right.as_ref() {
-        Expr::Identifier(name) => parts.push(name.clone()),
-        Expr::CompoundIdentifier(names) => parts.extend(names.iter().cloned()),
-        _ => return None,
+/// The names of a chain of arrows and dots; an element's number, the last of them, in brackets.
+fn path(expression: &Expr) -> Option<Vec<Ident>> {
+    match expression {
+        Expr::Identifier(name) => Some(vec![name.clone()]),
+        Expr::CompoundIdentifier(names) => Some(names.clone()),
+        Expr::BinaryOp { left, op: BinaryOperator::Arrow, right } => {
+            let mut parts = path(left)?;
+            parts.extend(path(right)?);
+            Some(parts)
+        }
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let mut parts = path(root)?;
+            for access in access_chain {
+                match access {
+                    AccessExpr::Dot(member) => parts.extend(path(member)?),
+                    AccessExpr::Subscript(Subscript::Index { index: Expr::Value(value) }) => {
+                        let Value::Number(number, _) = &value.value else { return None };
+                        parts.push(Ident::with_quote_and_span('"', value.span, format!("[{number}]")));
+                    }
+                    AccessExpr::Subscript(_) => return None,
+                }
+            }
+            Some(parts)
+        }
+        _ => None,
     }
-    Some(parts)
+}
+
+/// The number in brackets of a path's part that is an element.
+fn element_number(part: &str) -> Option<u64> {
+    part.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }

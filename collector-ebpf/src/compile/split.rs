@@ -188,7 +188,7 @@ impl Splitter<'_> {
         let carried = match &column.content {
             Content::Leaf(leaf) => Carried::Leaf(self.lowering.leaf(leaf.clone())),
             Content::Time => Carried::Time,
-            Content::Pointer(..) | Content::Unknown => {
+            Content::Pointer(..) | Content::Enumeration { .. } | Content::Unknown => {
                 return Err(SqlError::internal("a column without a value came through planning", name.to_owned()));
             }
         };

@@ -1,6 +1,7 @@
 //! Functions of probe SQL beyond DataFusion's own: what reads memory, names of numbers, facts of processes.
 
 pub mod memory; // Strings behind pointers: for the kernel.
+pub mod enumeration; // Enumerations as text.
 pub mod syscalls; // System calls by number.
 pub mod names; // Signals, errors, system calls, TCP states by name.
 pub mod address; // Network addresses as text.
@@ -16,6 +17,7 @@ pub use process::ProcessFacts;
 /// All of them.
 pub fn all(facts: &Arc<dyn ProcessFacts>) -> Vec<ScalarUDF> {
     let mut functions = memory::all();
+    functions.push(enumeration::label());
     functions.extend(names::all());
     functions.push(address::inet());
     functions.push(system::page_bytes());

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::labels::Labels;
+
 /// The kinds of hooks that can be read; each is a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HookKind {
@@ -117,6 +119,8 @@ pub struct HookField {
     pub place: Place,
     /// How the kernel declares it, for people: `const char * filename`.
     pub declaration: String,
+    /// The names by which the kernel prints its numbers; empty for most.
+    pub labels: Labels,
 }
 
 /// Where a program finds a field.

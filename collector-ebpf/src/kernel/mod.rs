@@ -9,6 +9,7 @@ mod context; // Whose task is current at which hook.
 mod declaration; // C declarations → types.
 mod error; // What can go wrong here, for the log and for users.
 mod hook; // Hooks, fields, places, types.
+mod labels; // Names by which tracefs prints numbers.
 mod nearest; // The names closest to a misspelt one.
 mod path; // From an argument by dots to a value.
 mod tracefs; // Finds, lists and reads tracepoint formats.
@@ -25,6 +26,7 @@ use probepilot_sql::{SqlError, SqlState};
 pub use btf::{Btf, BtfKind, BtfMember, BtfType};
 pub use error::KernelError;
 pub use hook::{Bits, FieldPath, Hook, HookContext, HookField, HookKind, HookName, KernelType, Place};
+pub use labels::Labels;
 pub use nearest::nearest;
 
 /// Where a kernel's BTF is.

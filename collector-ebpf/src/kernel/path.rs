@@ -6,6 +6,7 @@ use super::btf::{Btf, BtfKind};
 use super::declaration::{of_btf, spell};
 use super::error::KernelError;
 use super::hook::{Bits, FieldPath, Hook, HookField, KernelType, Place};
+use super::labels::Labels;
 use super::nearest::nearest;
 
 /// The function that calls a tracepoint's programs; its parameters are the tracepoint's, with names.
@@ -30,7 +31,13 @@ pub fn arguments(btf: &Btf, typedef: u32, event: &str) -> Result<Vec<HookField>,
     let fields = arguments.map(|(((_, type_id), (name, _)), index)| {
         let name = if name.is_empty() { format!("arg{index}") } else { name.to_string() };
         let declaration = format!("{} {name}", spell(btf, type_id));
-        HookField { name, ty: of_btf(btf, type_id), place: Place::BtfArgument { index }, declaration }
+        HookField {
+            name,
+            ty: of_btf(btf, type_id),
+            place: Place::BtfArgument { index },
+            declaration,
+            labels: Labels::default(),
+        }
     });
     Ok(fields.collect())
 }

@@ -10,6 +10,7 @@ use super::context;
 use super::declaration::{self, Slot};
 use super::error::KernelError;
 use super::hook::{Hook, HookField, HookKind, KernelType, Place};
+use super::labels::{self, Labels};
 
 /// Where tracefs belongs.
 const MOUNT_POINT: &CStr = c"/sys/kernel/tracing";
@@ -88,10 +89,13 @@ fn parse(text: &str, group: &str, name: &str, btf: &Btf) -> Result<(u32, Vec<Hoo
         .find_map(|line| line.strip_prefix("ID:"))
         .and_then(|id| id.trim().parse().ok())
         .ok_or("it has no ID")?;
+    let labels = labels::of_format(text);
     let mut fields = Vec::new();
     for line in text.lines().filter(|line| line.trim_start().starts_with("field:")) {
-        let field = parse_field(line, syscall_argument, btf).ok_or_else(|| format!("the line \"{}\"", line.trim()))?;
+        let mut field =
+            parse_field(line, syscall_argument, btf).ok_or_else(|| format!("the line \"{}\"", line.trim()))?;
         if !field.name.starts_with("common_") {
+            field.labels = labels.get(field.name.as_str()).cloned().unwrap_or_default();
             fields.push(field);
         }
     }
@@ -132,7 +136,7 @@ fn parse_field(line: &str, syscall: bool, btf: &Btf) -> Option<HookField> {
         let slot = Slot { bytes, signed, syscall_argument: syscall && bytes == 8 };
         (declaration::of_declaration(declared, array, slot, btf), Place::ContextOffset { offset })
     };
-    Some(HookField { name: name.to_string(), ty, place, declaration })
+    Some(HookField { name: name.to_string(), ty, place, declaration, labels: Labels::default() })
 }
 
 /// Mount points of tracefs that this process sees.

@@ -144,12 +144,12 @@ fn hook_columns(probes: &Probes, columns: &[Column]) -> Result<Vec<RecordBatch>,
 fn sql_type(kernel: &KernelType) -> Option<SqlType> {
     Some(match kernel {
         KernelType::Bool => SqlType::Boolean,
-        KernelType::Int { bytes, signed } | KernelType::Enum { bytes, signed, .. } => match (bytes, signed) {
+        KernelType::Int { bytes, signed } => match (bytes, signed) {
             (1, _) | (2, true) => SqlType::SmallInt,
             (2, false) | (4, true) => SqlType::Integer,
             _ => SqlType::BigInt,
         },
-        KernelType::CharArray { .. } | KernelType::DataLocString => SqlType::Text,
+        KernelType::CharArray { .. } | KernelType::DataLocString | KernelType::Enum { .. } => SqlType::Text,
         KernelType::ByteArray { .. } | KernelType::DataLocBytes => SqlType::Bytea,
         KernelType::IntArray { .. }
         | KernelType::UserPointer { .. }

@@ -16,6 +16,7 @@ impl SqlState {
     pub const DATA_EXCEPTION: SqlState = SqlState("22000");
     pub const DIVISION_BY_ZERO: SqlState = SqlState("22012");
     pub const INVALID_PARAMETER_VALUE: SqlState = SqlState("22023");
+    pub const ARRAY_SUBSCRIPT_ERROR: SqlState = SqlState("2202E");
     pub const INVALID_TEXT_REPRESENTATION: SqlState = SqlState("22P02");
     pub const ACTIVE_SQL_TRANSACTION: SqlState = SqlState("25001");
     pub const READ_ONLY_SQL_TRANSACTION: SqlState = SqlState("25006");

@@ -25,7 +25,7 @@ use crate::compile::lower::Lowering;
 use crate::compile::names::Scope;
 use crate::compile::read::{Sources, TaskOffsets, helper};
 use crate::functions::memory;
-use crate::kernel::{Hook, HookContext, HookField, HookKind, Kernel, KernelType, Place};
+use crate::kernel::{Hook, HookContext, HookField, HookKind, Kernel, KernelType, Labels, Place};
 use crate::object::Insn;
 
 const CONTEXT_BYTES: usize = 64;
@@ -38,6 +38,7 @@ fn hook() -> Hook {
         ty,
         place: Place::ContextOffset { offset },
         declaration: name.into(),
+        labels: Labels::default(),
     };
     let int = |bytes, signed| KernelType::Int { bytes, signed };
     Hook {
@@ -288,7 +289,7 @@ fn number(depth: u32) -> BoxedStrategy<String> {
     let inner = || number(depth - 1);
     prop_oneof![
         2 => leaf,
-        4 => (inner(), prop_oneof![Just("+"), Just("-"), Just("*"), Just("/"), Just("%"), Just("&"), Just("|")], inner())
+        4 => (inner(), prop_oneof![Just("+"), Just("-"), Just("*"), Just("/"), Just("%"), Just("&"), Just("|"), Just("<<"), Just(">>")], inner())
             .prop_map(|(left, operator, right)| format!("({left} {operator} {right})")),
         1 => inner().prop_map(|value| format!("(- {value})")),
         1 => (inner(), prop_oneof![Just("smallint"), Just("integer"), Just("bigint")], any::<bool>())
@@ -325,6 +326,8 @@ fn truth(depth: u32) -> BoxedStrategy<String> {
         1 => leaf,
         3 => (number(depth - 1), compare, number(depth - 1))
             .prop_map(|(left, operator, right)| format!("({left} {operator} {right})")),
+        1 => (number(depth - 1), any::<bool>(), number(depth - 1))
+            .prop_map(|(left, not, right)| format!("({left} IS {}DISTINCT FROM {right})", if not { "NOT " } else { "" })),
         2 => (inner(), prop_oneof![Just("AND"), Just("OR")], inner())
             .prop_map(|(left, operator, right)| format!("({left} {operator} {right})")),
         1 => inner().prop_map(|value| format!("(NOT {value})")),
@@ -409,6 +412,11 @@ fn arithmetic_is_that_of_signed_numbers() {
     check("e", &plain(), Some(-5));
     check("b + 2147483647 + 1", &plain(), Some(2_147_483_641));
     check("CAST(a * 10000 AS smallint)", &plain(), None);
+    check("b >> c", &plain(), Some(-2));
+    check("b IS NOT DISTINCT FROM c", &plain(), Some(0));
+    check("CASE WHEN a > 0 THEN 1 ELSE 2 END = 1", &plain(), Some(1));
+    check("a << 63", &plain(), Some(i64::MIN));
+    check("b << CAST(33 AS integer)", &plain(), Some(-14));
 }
 
 #[test]

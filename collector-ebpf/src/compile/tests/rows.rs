@@ -10,7 +10,7 @@ use crate::compile::layout::{Cell, NSECS_OFFSET, NULLS_OFFSET};
 use crate::decode::{ClockOffset, RecordError};
 
 /// A record of `probe` as a program would write it: columns by name; what is not named is NULL.
-fn record(probe: &CompiledProbe, nsecs: u64, numbers: &[(&str, i64)], texts: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn record(probe: &CompiledProbe, nsecs: u64, numbers: &[(&str, i64)], texts: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = vec![0xee; usize::from(probe.layout.bytes)];
     let mut nulls = 0_u64;
     for (index, (column, cell)) in probe.split.record.iter().zip(&probe.layout.cells).enumerate() {
@@ -38,7 +38,8 @@ fn record(probe: &CompiledProbe, nsecs: u64, numbers: &[(&str, i64)], texts: &[(
     bytes
 }
 
-const CLOCK: ClockOffset = ClockOffset { unix_minus_monotonic_ns: 1_700_000_000_000_000_000 };
+/// A clock that is far from zero.
+pub const CLOCK: ClockOffset = ClockOffset { unix_minus_monotonic_ns: 1_700_000_000_000_000_000 };
 
 fn rows(probe: &CompiledProbe, records: &[Vec<u8>]) -> (RecordBatch, AfterCounts) {
     let mut decoder = probe.decoder();
