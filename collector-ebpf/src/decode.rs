@@ -171,7 +171,9 @@ impl Values {
             (Cell::Bytes { .. }, DataType::FixedSizeBinary(width)) => {
                 Values::BytesFixed { bytes: Vec::new(), width: *width }
             }
-            (Cell::Bytes { .. }, _) => Values::BytesView(BinaryViewBuilder::with_capacity(ROWS_AT_FIRST)),
+            (Cell::Bytes { .. } | Cell::Sized { .. }, _) => {
+                Values::BytesView(BinaryViewBuilder::with_capacity(ROWS_AT_FIRST))
+            }
             (Cell::Integer { .. }, DataType::Int16) => Values::Int16(Vec::with_capacity(ROWS_AT_FIRST)),
             (Cell::Integer { .. }, DataType::Int32) => Values::Int32(Vec::with_capacity(ROWS_AT_FIRST)),
             (Cell::Integer { .. } | Cell::Nsecs, _) => Values::Int64(Vec::with_capacity(ROWS_AT_FIRST)),
@@ -204,6 +206,9 @@ impl Values {
                 Cell::Bytes { length, .. } if !null => {
                     values.append_value(&record[offset..offset + usize::from(length)]);
                 }
+                Cell::Sized { bytes_max, .. } if !null => {
+                    values.append_value(sized(record, offset, usize::from(bytes_max)));
+                }
                 _ => values.append_null(),
             },
             Values::BytesFixed { bytes, width } => {
@@ -217,6 +222,13 @@ impl Values {
             Values::Time(values) => values.push(i64::from_le_bytes(array(record, NSECS_OFFSET as usize))),
         }
     }
+}
+
+/// The bytes behind the word that says how many they are; fewer when the record ends before.
+fn sized(record: &[u8], offset: usize, bytes_max: usize) -> &[u8] {
+    let Some((length, bytes)) = record[offset..].split_first_chunk() else { return &[] };
+    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(bytes_max);
+    &bytes[..length.min(bytes_max).min(bytes.len())]
 }
 
 /// Text ends at its first NUL; invalid bytes are replaced; a character that was cut in two is left out.
@@ -285,6 +297,15 @@ mod tests {
         check("aä".as_bytes(), 2, "a");
         check(b"a\xffb\0", 4, "a\u{fffd}b");
         check(b"a\xc3\0\0", 4, "a\u{fffd}");
+    }
+
+    #[test]
+    fn bytes_are_as_many_as_the_word_before_them_says() {
+        let record = [&[0xee], 3_u64.to_le_bytes().as_slice(), b"a\0cd"].concat();
+        assert_eq!(sized(&record, 1, 8), b"a\0c");
+        assert_eq!(sized(&record, 1, 2), b"a\0");
+        assert_eq!(sized(&record[..11], 1, 8), b"a\0");
+        assert_eq!(sized(&record[..4], 1, 8), b"");
     }
 
     #[test]

@@ -95,6 +95,7 @@ pub(crate) fn record_cells(probe: &CompiledProbe) -> Vec<String> {
                 Cell::Integer { offset, bytes } => format!("{offset}: integer of {bytes} bytes"),
                 Cell::Boolean { offset } => format!("{offset}: boolean"),
                 Cell::Text { offset, length, keep } => format!("{offset}: text, {keep} of {length} bytes kept"),
+                Cell::Sized { offset, bytes_max } => format!("{offset}: up to {bytes_max} bytes and their number"),
                 Cell::Bytes { offset, length } => format!("{offset}: {length} bytes"),
                 Cell::Time => "8: clock as time".to_owned(),
                 Cell::Nsecs => "8: clock".to_owned(),

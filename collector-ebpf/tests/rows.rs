@@ -406,3 +406,41 @@ fn elements_of_an_array_are_the_calls_arguments() {
     assert_eq!(bigints(&rows, "who"), [Some(WHO)]);
     assert_eq!(bigints(&rows, "shifted"), [Some(WHO >> 4)]);
 }
+
+#[test]
+fn bytes_of_the_process_are_as_many_as_the_event_says() {
+    let Some(kernel) = host() else { return };
+    let sql = format!(
+        "SELECT user_bytes(buf, count, 8) AS bytes, user_bytes(buf, 3) AS three, count FROM tracepoint.sys_enter_write \
+         WHERE pid = {} AND fd = 1000000",
+        own_pid()
+    );
+    let mut running = Running::start(&kernel, &sql, 1 << 20, 0);
+    let write = |bytes: &[u8], count: usize| {
+        // SAFETY: nothing is written to a file that is not open; the bytes live through the call.
+        unsafe { libc::write(1_000_000, bytes.as_ptr().cast(), count) };
+    };
+    write(b"a\0b\0c", 5);
+    write(b"abc", 0);
+    write(b"0123456789", 10);
+    // SAFETY: the kernel looks at the file before it looks at the memory, and there is no such file.
+    unsafe { libc::write(1_000_000, std::ptr::without_provenance(8), 4) };
+    let rows = running.rows_until(|rows| rows.num_rows() == 4);
+    let mut found: Vec<_> = (0..4)
+        .map(|row| {
+            let bytes = |name: &str| {
+                let column = column(&rows, name).as_binary_view();
+                column.is_valid(row).then(|| column.value(row).to_vec())
+            };
+            (bigints(&rows, "count")[row], bytes("bytes"), bytes("three"))
+        })
+        .collect();
+    found.sort();
+    let some = |bytes: &[u8]| Some(bytes.to_vec());
+    assert_eq!(found[1], (Some(4), None, None));
+    assert_eq!(found[2], (Some(5), some(b"a\0b\0c"), some(b"a\0b")));
+    assert_eq!(found[3], (Some(10), some(b"01234567"), some(b"012")));
+    assert_eq!((found[0].0, found[0].1.as_deref()), (Some(0), Some(b"".as_slice())));
+    let counters = running.probe.counters().unwrap();
+    assert_eq!((counters.unreadable, counters.truncated), (2, 1), "{counters:?}");
+}

@@ -464,7 +464,7 @@ impl Emitter<'_> {
                 (offset, Width::of_bytes(bytes).expect("cells have two, four or eight bytes"))
             }
             Cell::Boolean { offset } => (offset, Width::One),
-            Cell::Text { .. } | Cell::Bytes { .. } | Cell::Time | Cell::Nsecs => {
+            Cell::Text { .. } | Cell::Sized { .. } | Cell::Bytes { .. } | Cell::Time | Cell::Nsecs => {
                 unreachable!("numbers are stored in cells of numbers")
             }
         };
@@ -487,7 +487,7 @@ impl Emitter<'_> {
             Leaf::ContextBytes { offset, length } => {
                 self.copy(CONTEXT, *offset as i16, cell.offset(), *length);
             }
-            Leaf::KernelBytes { .. } | Leaf::String { .. } => {
+            Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } | Leaf::String { .. } => {
                 self.fetch(leaf);
                 let status = self.sources.slot(leaf).expect("the string was just read");
                 self.assembler.load(Width::Eight, R1, FRAME, status);

@@ -7,7 +7,7 @@
 pub struct LeafId(pub usize);
 
 /// Bits of an integer; all are signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "16, 32, 64 bits")]
 pub enum Bits {
     B16,
@@ -36,7 +36,7 @@ impl Bits {
 }
 
 /// What an expression's value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// 0 or 1.
     Boolean,
@@ -45,7 +45,7 @@ pub enum Kind {
 }
 
 /// Arithmetic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the operators' own names")]
 pub enum Arithmetic {
     Add,
@@ -61,7 +61,7 @@ pub enum Arithmetic {
 }
 
 /// Comparison of two integers or two booleans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the operators' own names")]
 pub enum Comparison {
     Equal,
@@ -73,7 +73,7 @@ pub enum Comparison {
 }
 
 /// A test on a string's first bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum StringTest {
     /// It is exactly this.
     Equals(Vec<u8>),
@@ -82,7 +82,7 @@ pub enum StringTest {
 }
 
 /// An expression for the kernel.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Expression {
     /// What its value is.
     pub kind: Kind,
@@ -91,7 +91,7 @@ pub struct Expression {
 }
 
 /// What an expression does.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Node {
     /// NULL.
     Null,

@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::SqlError;
 
 use super::expression::{Kind, LeafId};
-use super::leaf::{Leaf, TaskFact};
+use super::leaf::{LENGTH_BYTES, Leaf, TaskFact};
 use super::split::{Carried, Split};
 
 /// Offset of the probe's id.
@@ -61,6 +61,13 @@ pub enum Cell {
         /// Bytes of it that are the value at most: what is behind them only tells that the string was cut.
         keep: u16,
     },
+    /// A word with the number of bytes, then the bytes.
+    Sized {
+        /// Where the word lies.
+        offset: u16,
+        /// Bytes behind the word at most.
+        bytes_max: u16,
+    },
     /// All bytes of the place.
     Bytes {
         /// Where.
@@ -81,6 +88,7 @@ impl Cell {
             Cell::Integer { offset, .. }
             | Cell::Boolean { offset }
             | Cell::Text { offset, .. }
+            | Cell::Sized { offset, .. }
             | Cell::Bytes { offset, .. } => offset,
             Cell::Time | Cell::Nsecs => NSECS_OFFSET as u16,
         }
@@ -125,6 +133,7 @@ enum Shape {
     Boolean,
     Fixed { length: u16, text: bool },
     String { length: u16 },
+    Sized { length: u16 },
     Clock(Cell),
 }
 
@@ -141,7 +150,7 @@ pub fn layout(split: &Split, read_early: bool) -> Result<Layout, Refused> {
         Shape::Number(bytes) => (1, 8 - u16::from(*bytes)),
         Shape::Boolean => (2, 0),
         Shape::Fixed { .. } => (3, 0),
-        Shape::String { length } => (4, *length),
+        Shape::String { length } | Shape::Sized { length } => (4, *length),
     });
     let mut cells = vec![Cell::Time; shapes.len()];
     let mut next: u32 = u32::from(HEADER_BYTES);
@@ -151,7 +160,7 @@ pub fn layout(split: &Split, read_early: bool) -> Result<Layout, Refused> {
             Shape::Number(bytes) => (u32::from(*bytes), u32::from(*bytes)),
             Shape::Boolean => (1, 1),
             // Whole words, so that they are copied and compared by words.
-            Shape::Fixed { length, .. } | Shape::String { length } => (8, u32::from(*length)),
+            Shape::Fixed { length, .. } | Shape::String { length } | Shape::Sized { length } => (8, u32::from(*length)),
         };
         next = next.next_multiple_of(align);
         if next + length > u32::from(RECORD_BYTES_MAX) {
@@ -166,13 +175,15 @@ pub fn layout(split: &Split, read_early: bool) -> Result<Layout, Refused> {
             Shape::Fixed { length, text: true } => Cell::Text { offset, length, keep: length },
             Shape::Fixed { length, text: false } => Cell::Bytes { offset, length },
             Shape::String { length } => Cell::Text { offset, length, keep: length - 2 },
+            Shape::Sized { length } => Cell::Sized { offset, bytes_max: length - LENGTH_BYTES - 2 },
         };
         next += length;
     }
     let bytes = next.next_multiple_of(8) as u16;
-    let longest = order.last().copied().filter(|&index| matches!(shapes[index], Shape::String { .. }));
+    let longest =
+        order.last().copied().filter(|&index| matches!(shapes[index], Shape::String { .. } | Shape::Sized { .. }));
     let longest_bytes = longest.map_or(0, |index| match shapes[index] {
-        Shape::String { length } => length,
+        Shape::String { length } | Shape::Sized { length } => length,
         _ => 0,
     });
     let read_by_filter = filter_reads(split);
@@ -264,6 +275,7 @@ fn shape(column: &super::split::RecordColumn, leaves: &[Leaf]) -> Shape {
                 Shape::Fixed { length: leaf.bytes(), text: super::lower::is_text(&column.data_type) }
             }
             leaf @ Leaf::String { .. } => Shape::String { length: leaf.bytes() },
+            leaf @ Leaf::UserBytes { .. } => Shape::Sized { length: leaf.bytes() },
         },
     }
 }

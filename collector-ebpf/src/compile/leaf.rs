@@ -1,6 +1,7 @@
 //! What a program can read: facts of the current task, fields of the event, strings behind pointers.
 
 use super::assemble::Width;
+use super::expression::Expression;
 
 /// Bytes of a process name with its NUL (`TASK_COMM_LEN`).
 pub const COMM_BYTES: u16 = 16;
@@ -10,6 +11,9 @@ pub const STRING_BYTES_DEFAULT: u16 = 256;
 
 /// The largest maximum of `user_string(p, max)`: a path can be as long (`PATH_MAX`).
 pub const STRING_BYTES_MAX: u16 = 4096;
+
+/// Bytes of the number that stands before bytes whose number varies.
+pub const LENGTH_BYTES: u16 = 8;
 
 /// A fact of the task that runs when the event happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,6 +130,15 @@ pub enum Leaf {
         /// Bytes kept of it, without the NUL.
         bytes_max: u16,
     },
+    /// Bytes of the process's memory, as many as the event says.
+    UserBytes {
+        /// Where their address lies.
+        at: Place,
+        /// How many there are: an integer over numbers of the event.
+        length: Box<Expression>,
+        /// How many are kept.
+        bytes_max: u16,
+    },
 }
 
 impl Leaf {
@@ -134,7 +147,7 @@ impl Leaf {
         match self {
             Leaf::Task(_) | Leaf::ContextBytes { .. } => false,
             Leaf::Number { place, .. } => place.follows_pointers(),
-            Leaf::KernelBytes { .. } => true,
+            Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } => true,
             Leaf::String { at: StringAt::DataLoc { .. }, .. } => false,
             Leaf::String { .. } => true,
         }
@@ -147,13 +160,13 @@ impl Leaf {
 
     /// Whether it is copied to memory by a helper before it can be looked at.
     pub fn is_read(&self) -> bool {
-        matches!(self, Leaf::KernelBytes { .. } | Leaf::String { .. })
+        matches!(self, Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } | Leaf::String { .. })
     }
 
     /// Bytes it takes in a record or in scratch memory, for what is not a number.
     ///
     /// A string gets room for two bytes more than its maximum: its NUL, and one byte by which a string that fits
-    /// exactly differs from one that was cut.
+    /// exactly differs from one that was cut. Bytes whose number varies have it in front of them, and the same two behind.
     pub fn bytes(&self) -> u16 {
         match self {
             Leaf::Task(TaskFact::Comm) => COMM_BYTES,
@@ -161,6 +174,7 @@ impl Leaf {
             Leaf::Number { width, .. } => u16::from(width.bytes()),
             Leaf::ContextBytes { length, .. } | Leaf::KernelBytes { length, .. } => *length,
             Leaf::String { bytes_max, .. } => bytes_max + 2,
+            Leaf::UserBytes { bytes_max, .. } => LENGTH_BYTES + bytes_max + 2,
         }
     }
 
@@ -176,7 +190,7 @@ impl Leaf {
             Leaf::Task(TaskFact::Nsecs | TaskFact::Comm) => 20,
             Leaf::Task(_) => 10,
             Leaf::KernelBytes { .. } => 40,
-            Leaf::String { .. } => 80,
+            Leaf::UserBytes { .. } | Leaf::String { .. } => 80,
         }
     }
 }

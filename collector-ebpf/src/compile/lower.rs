@@ -63,7 +63,7 @@ impl Lowering<'_> {
                 }
                 Content::Time | Content::Pointer(..) | Content::Enumeration { .. } | Content::Unknown => None,
             },
-            Expr::ScalarFunction(function) if memory::reads_memory(function.name()) => {
+            Expr::ScalarFunction(function) if memory::reads_string(function.name()) => {
                 let leaf = self.string(function).ok()??;
                 Some(self.leaf(leaf))
             }
@@ -75,7 +75,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// The leaf of a call of a memory function; `None` when its argument is text already.
+    /// The leaf of a call that reads a string; `None` when its argument is text already.
     pub fn string(&self, function: &ScalarFunction) -> Result<Option<Leaf>, SqlError> {
         let name = function.name();
         let bytes_max = match function.args.get(1) {

@@ -10,6 +10,7 @@ pub mod enumerations; // Text to the user, numbers to the kernel.
 pub mod bind; // Expressions → DataFusion's, typed and folded.
 pub mod expression; // Expressions as the kernel runs them.
 pub mod lower; // DataFusion's expressions → the kernel's.
+pub mod bytes; // Bytes of the process's memory → leaves.
 pub mod split; // Kernel | after it.
 pub mod layout; // Where a record's columns lie.
 pub mod assemble; // Instructions, labels, jumps.

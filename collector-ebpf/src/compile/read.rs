@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use super::assemble::{
     Alu, Assembler, CONTEXT, Condition, FRAME, Label, PID_TGID, R0, R1, R2, R3, RECORD, Register, Width,
 };
-use super::evaluate::{BytesAt, Frame, Leaves, chunk};
+use super::evaluate::{BytesAt, Evaluator, Frame, Leaves, chunk};
 use super::expression::LeafId;
-use super::leaf::{COMM_BYTES, Leaf, Place, Space, StringAt, TaskFact};
+use super::leaf::{COMM_BYTES, LENGTH_BYTES, Leaf, Place, Space, StringAt, TaskFact};
 
 /// Numbers by which programs call the kernel's helpers; the order of `enum bpf_func_id`.
 pub mod helper {
@@ -21,6 +21,7 @@ pub mod helper {
     pub const GET_CURRENT_UID_GID: i32 = 15;
     pub const GET_CURRENT_COMM: i32 = 16;
     pub const GET_CURRENT_CGROUP_ID: i32 = 80;
+    pub const PROBE_READ_USER: i32 = 112;
     pub const PROBE_READ_KERNEL: i32 = 113;
     pub const PROBE_READ_USER_STR: i32 = 114;
     pub const PROBE_READ_KERNEL_STR: i32 = 115;
@@ -41,6 +42,7 @@ pub mod helper {
             GET_CURRENT_UID_GID => "get_current_uid_gid",
             GET_CURRENT_COMM => "get_current_comm",
             GET_CURRENT_CGROUP_ID => "get_current_cgroup_id",
+            PROBE_READ_USER => "probe_read_user",
             PROBE_READ_KERNEL => "probe_read_kernel",
             PROBE_READ_USER_STR => "probe_read_user_str",
             PROBE_READ_KERNEL_STR => "probe_read_kernel_str",
@@ -127,6 +129,7 @@ impl<'a> Sources<'a> {
             }
             Leaf::Number { .. } | Leaf::ContextBytes { .. } => None,
             Leaf::KernelBytes { .. } | Leaf::String { .. } => Some(self.read(assembler, frame, leaf)),
+            Leaf::UserBytes { .. } => Some(self.read_user_bytes(assembler, frame, leaf)),
         }
     }
 
@@ -201,7 +204,7 @@ impl<'a> Sources<'a> {
                 address(assembler, place, unreadable);
                 (helper::PROBE_READ_KERNEL, None)
             }
-            Leaf::Task(_) | Leaf::Number { .. } | Leaf::ContextBytes { .. } => {
+            Leaf::Task(_) | Leaf::Number { .. } | Leaf::ContextBytes { .. } | Leaf::UserBytes { .. } => {
                 unreachable!("only strings and bytes behind pointers are read")
             }
         };
@@ -217,6 +220,48 @@ impl<'a> Sources<'a> {
         assembler.store(Width::Eight, FRAME, status, R0);
         self.slots.insert(leaf, status);
         ReadOutcome { status, cut }
+    }
+
+    /// The result is the bytes of number and bytes together; all of the place when there were more than are kept.
+    fn read_user_bytes(&mut self, assembler: &mut Assembler, frame: &mut Frame, leaf: LeafId) -> ReadOutcome {
+        let Leaf::UserBytes { at, length, bytes_max } = &self.leaves[leaf.0] else {
+            unreachable!("only bytes of the process's memory are read here");
+        };
+        let cut = self.leaves[leaf.0].bytes();
+        let (unreadable, fits, whole, done) =
+            (assembler.label(), assembler.label(), assembler.label(), assembler.label());
+        let (from, wanted) = (frame.take(), frame.take());
+        load_place(assembler, at, Width::Eight, unreadable);
+        assembler.store(Width::Eight, FRAME, from, R0);
+        let sources: &Sources<'_> = self;
+        Evaluator { assembler, frame, leaves: sources, error: unreadable }.value(length, unreadable);
+        assembler.jump_if_imm(Condition::Less, R0, 0, unreadable);
+        assembler.store(Width::Eight, FRAME, wanted, R0);
+        assembler.mov(R2, R0);
+        assembler.jump_if_imm(Condition::LessEqualUnsigned, R2, i32::from(*bytes_max), fits);
+        assembler.load_number(R2, i64::from(*bytes_max));
+        assembler.place(fits);
+        let offset = self.string_offsets[&leaf];
+        assembler.store(Width::Eight, RECORD, offset as i16, R2);
+        assembler.mov(R1, RECORD);
+        assembler.alu_imm(Alu::Add, R1, i32::from(offset + LENGTH_BYTES));
+        assembler.load(Width::Eight, R3, FRAME, from);
+        assembler.call(helper::PROBE_READ_USER);
+        assembler.jump_if_imm(Condition::Less, R0, 0, done);
+        assembler.load(Width::Eight, R0, FRAME, wanted);
+        assembler.jump_if_imm(Condition::LessEqualUnsigned, R0, i32::from(*bytes_max), whole);
+        assembler.load_number(R0, i64::from(cut));
+        assembler.jump(done);
+        assembler.place(whole);
+        assembler.alu_imm(Alu::Add, R0, i32::from(LENGTH_BYTES));
+        assembler.jump(done);
+        assembler.place(unreadable);
+        assembler.load_number(R0, i64::from(UNREADABLE));
+        assembler.place(done);
+        let status = frame.take();
+        assembler.store(Width::Eight, FRAME, status, R0);
+        self.slots.insert(leaf, status);
+        ReadOutcome { status, cut: Some(cut) }
     }
 }
 
@@ -253,7 +298,7 @@ impl Leaves for Sources<'_> {
                     None => {}
                 }
             }
-            Leaf::ContextBytes { .. } | Leaf::KernelBytes { .. } | Leaf::String { .. } => {
+            Leaf::ContextBytes { .. } | Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } | Leaf::String { .. } => {
                 unreachable!("bytes are no number")
             }
         }

@@ -146,7 +146,8 @@ impl Splitter<'_> {
             let name = self.add(column);
             return Ok((Expr::Column(ColumnName::new_unqualified(name)), true));
         }
-        let is_column = trivial || self.lowering.bytes_leaf(&expr).is_some();
+        let is_read = matches!(&expr, Expr::ScalarFunction(function) if memory::reads_memory(function.name()));
+        let is_column = trivial || is_read || self.lowering.bytes_leaf(&expr).is_some();
         Ok((self.carry(expr, span)?, is_column))
     }
 
@@ -204,14 +205,14 @@ impl Splitter<'_> {
     ) -> Result<String, SqlError> {
         let leaf = self
             .lowering
-            .string(function)
+            .memory(function)
             .map_err(|error| error.at(position::of_span(self.scope.text, span)))?
             .ok_or_else(|| SqlError::internal("a memory function without a leaf", function.name().to_owned()))?;
         let nullable = leaf.nullable();
         let carried = Carried::Leaf(self.lowering.leaf(leaf));
         Ok(self.add(RecordColumn {
             name: expr.schema_name().to_string(),
-            data_type: DataType::Utf8View,
+            data_type: self.type_of(expr, span)?,
             nullable,
             carried,
             span,

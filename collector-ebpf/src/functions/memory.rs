@@ -1,4 +1,5 @@
-//! `user_string(pointer [, max])`, `kernel_string(pointer [, max])`: placed by the compiler, never run after the kernel.
+//! `user_string(pointer [, max])`, `kernel_string(pointer [, max])`, `user_bytes(pointer, number [, max])`: placed by the
+//! compiler, never run after the kernel.
 
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, internal_err};
@@ -15,31 +16,46 @@ pub const KERNEL_STRING: &str = "kernel_string";
 /// Name of the function that reads a string from whichever memory the pointer is declared for.
 pub const STRING: &str = "str";
 
+/// Name of the function that reads bytes of the process's memory.
+pub const USER_BYTES: &str = "user_bytes";
+
 /// The functions that read memory.
 pub fn all() -> Vec<ScalarUDF> {
-    [USER_STRING, KERNEL_STRING, STRING].into_iter().map(|name| ScalarUDF::from(ReadString::new(name))).collect()
+    let strings = [USER_STRING, KERNEL_STRING, STRING].map(|name| (name, [1, 2], DataType::Utf8View));
+    let bytes = [(USER_BYTES, [2, 3], DataType::BinaryView)];
+    strings
+        .into_iter()
+        .chain(bytes)
+        .map(|(name, arguments, gives)| ScalarUDF::from(ReadMemory::new(name, arguments, gives)))
+        .collect()
 }
 
 /// Whether the name is one of them.
 pub fn reads_memory(name: &str) -> bool {
+    reads_string(name) || name == USER_BYTES
+}
+
+/// Whether the name is one of those that read a string.
+pub fn reads_string(name: &str) -> bool {
     [USER_STRING, KERNEL_STRING, STRING].contains(&name)
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct ReadString {
+struct ReadMemory {
     name: &'static str,
+    gives: DataType,
     signature: Signature,
 }
 
-impl ReadString {
-    fn new(name: &'static str) -> ReadString {
+impl ReadMemory {
+    fn new(name: &'static str, arguments: [usize; 2], gives: DataType) -> ReadMemory {
+        let arguments = arguments.into_iter().map(TypeSignature::Any).collect();
         // Volatile: reading memory is nothing to fold while planning.
-        let signature = Signature::one_of(vec![TypeSignature::Any(1), TypeSignature::Any(2)], Volatility::Volatile);
-        ReadString { name, signature }
+        ReadMemory { name, gives, signature: Signature::one_of(arguments, Volatility::Volatile) }
     }
 }
 
-impl ScalarUDFImpl for ReadString {
+impl ScalarUDFImpl for ReadMemory {
     fn name(&self) -> &str {
         self.name
     }
@@ -49,7 +65,7 @@ impl ScalarUDFImpl for ReadString {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8View)
+        Ok(self.gives.clone())
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -4,8 +4,11 @@ use std::borrow::Cow;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Bytes of a command line that are read; what is longer is cut.
-pub const CMDLINE_BYTES_MAX: usize = 4096;
+/// Bytes of a command line that are shown; what is longer is cut, and ends with [`CUT`].
+pub const CMDLINE_BYTES_MAX: usize = 4095;
+
+/// The end of a command line that was cut.
+const CUT: &str = "…";
 
 /// What stands where a secret was.
 const REDACTED: &str = "[redacted]";
@@ -40,8 +43,10 @@ impl FromStr for CmdlineSetting {
 
 impl CmdlineSetting {
     /// The text for arguments as the kernel keeps them, each ended by NUL; `None` when the setting is off or there are
-    /// none (a kernel thread). Invalid UTF-8 is replaced, control characters are shown as spaces.
+    /// none (a kernel thread). Invalid UTF-8 is replaced, control characters are shown as spaces. More than
+    /// [`CMDLINE_BYTES_MAX`] bytes are cut.
     pub fn text(self, arguments: &[u8]) -> Option<Arc<str>> {
+        let is_cut = arguments.len() > CMDLINE_BYTES_MAX;
         let arguments = &arguments[..arguments.len().min(CMDLINE_BYTES_MAX)];
         let end = arguments.iter().rposition(|&byte| byte != 0)? + 1;
         let list: Vec<Cow<'_, str>> = arguments[..end].split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
@@ -50,7 +55,11 @@ impl CmdlineSetting {
             CmdlineSetting::Full => list.join(" "),
             CmdlineSetting::Redacted => redact(&list),
         };
-        Some(shown.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect::<String>().into())
+        let mut text: String = shown.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+        if is_cut {
+            text.push_str(CUT);
+        }
+        Some(text.into())
     }
 }
 
@@ -179,8 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_cut() {
-        let long = vec![b'a'; CMDLINE_BYTES_MAX * 2];
-        assert_eq!(CmdlineSetting::Full.text(&long).expect("it has arguments").len(), CMDLINE_BYTES_MAX);
+    fn a_long_line_is_cut_and_says_so() {
+        let long = vec![b'a'; CMDLINE_BYTES_MAX + 1];
+        let shown = CmdlineSetting::Full.text(&long).expect("it has arguments");
+        assert_eq!((shown.len(), shown.ends_with("a…")), (CMDLINE_BYTES_MAX + CUT.len(), true));
+        let whole = CmdlineSetting::Full.text(&long[1..]).expect("it has arguments");
+        assert_eq!((whole.len(), whole.ends_with('a')), (CMDLINE_BYTES_MAX, true));
     }
 }

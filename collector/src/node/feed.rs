@@ -22,17 +22,20 @@ use crate::node::slot::Target;
 /// Bytes of the feeds' rings, together. When they are full, `/proc` answers for what was lost.
 const RING_BYTES: usize = 4 << 20;
 
-/// Events of the feeds do not gather: arguments are read from `/proc` while the process still begins to run, some 100 µs
-/// after its start. Two milliseconds later every third short command is gone.
+/// Events of the feeds do not gather: the executable's path is read from `/proc` while the process still begins to run,
+/// some 100 µs after its start. Two milliseconds later every third short command is gone.
 const GATHER: Duration = Duration::ZERO;
 
 /// Events of one feed in a second; on a host with more of them `/proc` answers for the rest.
 const EVENTS_PER_SECOND_MAX: u32 = 100_000;
 
 /// A process becomes another program. Its start is its first thread's: another thread that calls exec becomes the first.
+/// Its arguments are read where the kernel has just put them: a short process is gone before `/proc` could be asked. One
+/// byte more than is shown tells that they were cut.
 const EXEC: &str =
     "CREATE PROBE pp_exec AS SELECT p.tgid AS process, p.group_leader.start_boottime AS started, ppid AS parent,
-    comm AS name, uid AS user_id, gid AS group_id, cgroup_id AS cgroup, kernel_string(bprm.filename, 255) AS filename
+    comm AS name, uid AS user_id, gid AS group_id, cgroup_id AS cgroup, kernel_string(bprm.filename, 255) AS filename,
+    user_bytes(p.mm.arg_start, p.mm.arg_end - p.mm.arg_start, 4096) AS arguments
     FROM tp_btf.sched_process_exec";
 
 /// A process makes another; a thread that makes a thread is left out.
@@ -124,6 +127,7 @@ fn take_execs(processes: &Processes, rows: &RecordBatch) -> Option<()> {
     let [process, started, parent, user, group, cgroup] =
         integers(rows, ["process", "started", "parent", "user_id", "group_id", "cgroup"])?;
     let (name, filename) = (text(rows, "name")?, text(rows, "filename")?);
+    let arguments = rows.column_by_name("arguments")?.as_binary_view_opt()?;
     for row in 0..rows.num_rows() {
         processes.on_exec(ExecEvent {
             pid: process.value(row) as i32,
@@ -131,7 +135,7 @@ fn take_execs(processes: &Processes, rows: &RecordBatch) -> Option<()> {
             start_boottime_ns: started.value(row) as u64,
             comm: name.value(row).into(),
             filename: filename.is_valid(row).then(|| filename.value(row).into()),
-            arguments: None,
+            arguments: arguments.is_valid(row).then(|| arguments.value(row).to_vec()),
             uid: user.value(row) as u32,
             gid: group.value(row) as u32,
             cgroup_id: cgroup.value(row) as u64,

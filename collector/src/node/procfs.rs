@@ -90,8 +90,9 @@ impl Procfs {
     pub fn arguments(&self, pid: i32) -> Vec<u8> {
         let mut arguments = Vec::new();
         // The process may end at any moment, and what was read so far is then all there is.
+        // One byte more than is shown tells that there were more.
         let _ = fs::File::open(self.root.join(pid.to_string()).join("cmdline"))
-            .and_then(|file| file.take(CMDLINE_BYTES_MAX as u64).read_to_end(&mut arguments));
+            .and_then(|file| file.take(CMDLINE_BYTES_MAX as u64 + 1).read_to_end(&mut arguments));
         arguments
     }
 

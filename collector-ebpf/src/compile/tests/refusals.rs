@@ -57,6 +57,16 @@ fn a_bare_pointer_gets_the_function_that_reads_it() {
 }
 
 #[test]
+fn bytes_are_read_from_an_address_the_kernel_knows() {
+    let open = "FROM tracepoint.sys_enter_openat";
+    check(false, &format!("SELECT user_bytes(comm, 3) {open}"), "42804", "user_bytes", "pointer");
+    check(false, &format!("SELECT user_bytes(filename, 0) {open}"), "22023", "user_bytes", "between 1 and 4096");
+    check(false, &format!("SELECT user_bytes(filename, flags, 5000) {open}"), "22023", "user_bytes", "4096");
+    check(false, &format!("SELECT user_bytes(filename, length(comm)) {open}"), "0A000", "user_bytes", "user_string");
+    check(false, &format!("SELECT user_bytes(filename, pid) {open}"), "0A000", "user_bytes", "of the event");
+}
+
+#[test]
 fn types_that_do_not_fit_are_refused() {
     let exec = "FROM tracepoint.sched_process_exec";
     check(false, &format!("SELECT tid {exec} WHERE pid"), "42804", "pid", "boolean");
