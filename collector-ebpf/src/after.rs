@@ -25,18 +25,21 @@ pub struct AfterPart {
     output_schema: SchemaRef,
     filters: Vec<Arc<dyn PhysicalExpr>>,
     outputs: Vec<Arc<dyn PhysicalExpr>>,
+    asks_for_processes: bool,
 }
 
 impl AfterPart {
-    /// Expressions over the record's schema; each output is cast to its field's type.
+    /// Expressions over the record's schema; each output is cast to its field's type. `asks_for_processes`: one of them
+    /// needs what processes' own events tell.
     pub fn new(
         record_schema: SchemaRef,
         output_schema: SchemaRef,
         filters: Vec<Arc<dyn PhysicalExpr>>,
         outputs: Vec<Arc<dyn PhysicalExpr>>,
+        asks_for_processes: bool,
     ) -> AfterPart {
         debug_assert_eq!(output_schema.fields().len(), outputs.len());
-        AfterPart { record_schema, output_schema, filters, outputs }
+        AfterPart { record_schema, output_schema, filters, outputs, asks_for_processes }
     }
 
     /// The columns that come in.
@@ -47,6 +50,11 @@ impl AfterPart {
     /// The columns that go out.
     pub fn output_schema(&self) -> SchemaRef {
         Arc::clone(&self.output_schema)
+    }
+
+    /// Whether rows should wait until the processes' own events were heard.
+    pub fn asks_for_processes(&self) -> bool {
+        self.asks_for_processes
     }
 
     /// Filters and projects a batch.

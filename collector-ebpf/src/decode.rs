@@ -1,19 +1,25 @@
-//! Records to rows: bytes of the ring straight into Arrow builders, nothing allocated per row.
+//! Records to rows: bytes of the ring straight into columns, nothing allocated per row.
+//!
+//! Columns are gathered in memory that stays the decoder's, and copied once into Arrow buffers of just their size: rows
+//! in the tail hold no spare memory, and a thousand small batches a second touch no new pages.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryViewBuilder, BooleanArray, FixedSizeBinaryArray, Int16Array, Int32Array, Int64Array, RecordBatch,
-    RecordBatchOptions, StringViewBuilder, TimestampNanosecondArray,
+    ArrayRef, BinaryViewArray, BooleanArray, FixedSizeBinaryArray, Int16Array, Int32Array, Int64Array, RecordBatch,
+    RecordBatchOptions, StringViewArray, TimestampNanosecondArray, make_view,
 };
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::after::{AfterCounts, AfterPart};
 use crate::compile::layout::{Cell, HEADER_BYTES, Layout, NSECS_OFFSET, NULLS_OFFSET};
 
-/// Room that builders start with, rows. They grow with the batches that come.
+/// Room that columns start with, rows. They grow with the batches that come.
 const ROWS_AT_FIRST: usize = 256;
+
+/// Memory that a column keeps between batches, bytes; more came with a burst and goes with it.
+const KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// Why a record is none.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,10 +86,17 @@ enum Values {
     Int32(Vec<i32>),
     Int64(Vec<i64>),
     Boolean(Vec<bool>),
-    Text(StringViewBuilder),
-    BytesView(BinaryViewBuilder),
+    Text(Views),
+    BytesView(Views),
     BytesFixed { bytes: Vec<u8>, width: i32 },
     Time(Vec<i64>),
+}
+
+/// Values of any length: short ones in their view, longer ones in `bytes`.
+#[derive(Debug, Default)]
+struct Views {
+    views: Vec<u128>,
+    bytes: Vec<u8>,
 }
 
 impl RecordDecoder {
@@ -130,6 +143,11 @@ impl RecordDecoder {
         self.rows
     }
 
+    /// Whether its rows should wait until the processes' own events were heard: they name `exe` or `cmdline`.
+    pub fn asks_for_processes(&self) -> bool {
+        self.after.asks_for_processes()
+    }
+
     /// The schema of finished batches.
     pub fn schema(&self) -> SchemaRef {
         self.after.output_schema()
@@ -167,13 +185,11 @@ impl Values {
         match (cell, data_type) {
             (Cell::Time, _) => Values::Time(Vec::with_capacity(ROWS_AT_FIRST)),
             (Cell::Boolean { .. }, _) => Values::Boolean(Vec::with_capacity(ROWS_AT_FIRST)),
-            (Cell::Text { .. }, _) => Values::Text(StringViewBuilder::with_capacity(ROWS_AT_FIRST)),
+            (Cell::Text { .. }, _) => Values::Text(Views::default()),
             (Cell::Bytes { .. }, DataType::FixedSizeBinary(width)) => {
                 Values::BytesFixed { bytes: Vec::new(), width: *width }
             }
-            (Cell::Bytes { .. } | Cell::Sized { .. }, _) => {
-                Values::BytesView(BinaryViewBuilder::with_capacity(ROWS_AT_FIRST))
-            }
+            (Cell::Bytes { .. } | Cell::Sized { .. }, _) => Values::BytesView(Views::default()),
             (Cell::Integer { .. }, DataType::Int16) => Values::Int16(Vec::with_capacity(ROWS_AT_FIRST)),
             (Cell::Integer { .. }, DataType::Int32) => Values::Int32(Vec::with_capacity(ROWS_AT_FIRST)),
             (Cell::Integer { .. } | Cell::Nsecs, _) => Values::Int64(Vec::with_capacity(ROWS_AT_FIRST)),
@@ -195,21 +211,19 @@ impl Values {
             }
             Values::Boolean(values) => values.push(!null && record[offset] != 0),
             Values::Text(values) => match cell {
-                _ if null => values.append_null(),
+                _ if null => values.push(&[]),
                 Cell::Text { length, keep, .. } => {
                     let end = record.len().min(offset + usize::from(length));
                     append_text(values, &record[offset..end], usize::from(keep));
                 }
-                _ => values.append_null(),
+                _ => values.push(&[]),
             },
             Values::BytesView(values) => match cell {
-                Cell::Bytes { length, .. } if !null => {
-                    values.append_value(&record[offset..offset + usize::from(length)]);
-                }
+                Cell::Bytes { length, .. } if !null => values.push(&record[offset..offset + usize::from(length)]),
                 Cell::Sized { bytes_max, .. } if !null => {
-                    values.append_value(sized(record, offset, usize::from(bytes_max)));
+                    values.push(sized(record, offset, usize::from(bytes_max)));
                 }
-                _ => values.append_null(),
+                _ => values.push(&[]),
             },
             Values::BytesFixed { bytes, width } => {
                 let width = *width as usize;
@@ -232,35 +246,57 @@ fn sized(record: &[u8], offset: usize, bytes_max: usize) -> &[u8] {
 }
 
 /// Text ends at its first NUL; invalid bytes are replaced; a character that was cut in two is left out.
-fn append_text(values: &mut StringViewBuilder, place: &[u8], keep: usize) {
+fn append_text(values: &mut Views, place: &[u8], keep: usize) {
     let end = place.iter().position(|byte| *byte == 0).unwrap_or(place.len());
     let bytes = &place[..end.min(keep)];
     match std::str::from_utf8(bytes) {
-        Ok(text) => values.append_value(text),
-        Err(error) if end > keep && error.error_len().is_none() => {
-            let whole = &bytes[..error.valid_up_to()];
-            values.append_value(std::str::from_utf8(whole).expect("valid up to there"));
-        }
-        Err(_) => values.append_value(String::from_utf8_lossy(bytes)),
+        Ok(_) => values.push(bytes),
+        Err(error) if end > keep && error.error_len().is_none() => values.push(&bytes[..error.valid_up_to()]),
+        Err(_) => values.push(String::from_utf8_lossy(bytes).as_bytes()),
     }
 }
 
+impl Views {
+    fn push(&mut self, value: &[u8]) {
+        let offset = u32::try_from(self.bytes.len()).expect("a batch of records has less than 4 GiB");
+        self.views.push(make_view(value, 0, offset));
+        if value.len() > VIEW_BYTES_MAX {
+            self.bytes.extend_from_slice(value);
+        }
+    }
+
+    /// The views, and the buffer they refer to; empty afterwards.
+    fn take(&mut self) -> (ScalarBuffer<u128>, Vec<Buffer>) {
+        let buffers = if self.bytes.is_empty() { Vec::new() } else { vec![Buffer::from(taken(&mut self.bytes))] };
+        (taken(&mut self.views).into(), buffers)
+    }
+}
+
+/// Longer values lie beside their view.
+const VIEW_BYTES_MAX: usize = 12;
+
 impl Column {
     fn finish(&mut self, clock: ClockOffset) -> ArrayRef {
-        let rows = self.nulls.len();
-        let validity = std::mem::take(&mut self.nulls);
-        let nulls = (std::mem::take(&mut self.null_count) > 0).then(|| NullBuffer::new(BooleanBuffer::from(validity)));
+        let has_nulls = std::mem::take(&mut self.null_count) > 0;
+        let nulls = has_nulls.then(|| NullBuffer::new(BooleanBuffer::from(self.nulls.as_slice())));
+        self.nulls.clear();
         match &mut self.values {
             Values::Int16(values) => Arc::new(Int16Array::new(taken(values).into(), nulls)),
             Values::Int32(values) => Arc::new(Int32Array::new(taken(values).into(), nulls)),
             Values::Int64(values) => Arc::new(Int64Array::new(taken(values).into(), nulls)),
             Values::Boolean(values) => Arc::new(BooleanArray::new(taken(values).into(), nulls)),
-            Values::Text(values) => Arc::new(values.finish()),
-            Values::BytesView(values) => Arc::new(values.finish()),
+            Values::Text(values) => {
+                let (views, buffers) = values.take();
+                // SAFETY: `push` made each view for the one buffer, and `append_text` passes valid UTF-8 only.
+                Arc::new(unsafe { StringViewArray::new_unchecked(views, buffers, nulls) })
+            }
+            Values::BytesView(values) => {
+                let (views, buffers) = values.take();
+                // SAFETY: `push` made each view for the one buffer.
+                Arc::new(unsafe { BinaryViewArray::new_unchecked(views, buffers, nulls) })
+            }
             Values::BytesFixed { bytes, width } => {
-                let bytes = Buffer::from_vec(std::mem::take(bytes));
-                debug_assert_eq!(bytes.len(), rows * *width as usize);
-                Arc::new(FixedSizeBinaryArray::new(*width, bytes, nulls))
+                Arc::new(FixedSizeBinaryArray::new(*width, Buffer::from(taken(bytes)), nulls))
             }
             Values::Time(values) => {
                 let mut times = taken(values);
@@ -273,10 +309,12 @@ impl Column {
     }
 }
 
-/// The values, with as much room for the next batch.
-fn taken<T>(values: &mut Vec<T>) -> Vec<T> {
-    let room = values.capacity().clamp(ROWS_AT_FIRST, ROWS_AT_FIRST * 64);
-    std::mem::replace(values, Vec::with_capacity(room))
+/// A copy of the values without spare memory; the room stays for the next batch.
+fn taken<T: Copy>(values: &mut Vec<T>) -> Vec<T> {
+    let copy = values.as_slice().to_vec();
+    values.clear();
+    values.shrink_to(KEPT_BYTES_MAX / size_of::<T>());
+    copy
 }
 
 #[cfg(test)]
@@ -285,15 +323,17 @@ mod tests {
 
     #[track_caller]
     fn check(place: &[u8], keep: usize, expected: &str) {
-        let mut builder = StringViewBuilder::new();
-        append_text(&mut builder, place, keep);
-        assert_eq!(builder.finish().value(0), expected);
+        let mut values = Views::default();
+        append_text(&mut values, place, keep);
+        let (views, buffers) = values.take();
+        assert_eq!(StringViewArray::try_new(views, buffers, None).expect("valid text").value(0), expected);
     }
 
     #[test]
     fn text_ends_at_nul_and_is_valid_utf8() {
         check(b"bash\0old", 8, "bash");
         check(b"0123456789", 8, "01234567");
+        check(b"longer than a view can hold\0", 64, "longer than a view can hold");
         check("aä".as_bytes(), 2, "a");
         check(b"a\xffb\0", 4, "a\u{fffd}b");
         check(b"a\xc3\0\0", 4, "a\u{fffd}");

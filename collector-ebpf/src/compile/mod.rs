@@ -488,7 +488,9 @@ fn after_part(split: &Split, columns: &[OutputColumn], binder: &Binder, text: &s
             .map(|column| field(&column.name, column.sql_type, column.nullable, column.comment.as_deref()))
             .collect::<Vec<_>>(),
     );
-    Ok(AfterPart::new(record_schema, Arc::new(output_schema), filters, outputs))
+    let asks_for_processes =
+        split.after_filters.iter().chain(&split.outputs).any(|planned| process::asks(&planned.expr));
+    Ok(AfterPart::new(record_schema, Arc::new(output_schema), filters, outputs, asks_for_processes))
 }
 
 fn object(emitted: &Emitted, hook: Arc<Hook>, layout: &Layout, options: &CompileOptions, text: &str) -> ProgramObject {

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, StringViewBuilder};
 use arrow::datatypes::{DataType, Int64Type};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Result, internal_err};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 
 /// Name of the function that makes a process's identity of its pid and its leader's start.
 pub const UPID: &str = "process_upid";
@@ -51,6 +54,26 @@ enum Fact {
     CommandLine,
     Container,
     Upid,
+}
+
+impl Fact {
+    fn function(self) -> &'static str {
+        match self {
+            Fact::Exe => "exe",
+            Fact::CommandLine => "cmdline",
+            Fact::Container => "container",
+            Fact::Upid => UPID,
+        }
+    }
+}
+
+/// Says whether an expression asks for what is only known from processes' own events: `exe` and `cmdline`.
+pub fn asks(expr: &Expr) -> bool {
+    let asks = |expr: &Expr| {
+        matches!(expr, Expr::ScalarFunction(function)
+            if [Fact::Exe, Fact::CommandLine].iter().any(|fact| fact.function() == function.name()))
+    };
+    expr.exists(|expr| Ok(asks(expr))).unwrap_or(true)
 }
 
 /// The functions, answered by `facts`.
@@ -106,12 +129,7 @@ impl Hash for OfProcess {
 
 impl ScalarUDFImpl for OfProcess {
     fn name(&self) -> &str {
-        match self.fact {
-            Fact::Exe => "exe",
-            Fact::CommandLine => "cmdline",
-            Fact::Container => "container",
-            Fact::Upid => UPID,
-        }
+        self.fact.function()
     }
 
     fn signature(&self) -> &Signature {

@@ -94,8 +94,32 @@ struct Writer<'a> {
     staged: Vec<u8>,
 }
 
+/// A file that the other thread syncs.
+pub struct LogFile {
+    file: File,
+    /// The other thread knows of bytes to sync, and has not begun to.
+    dirty: AtomicBool,
+}
+
+impl LogFile {
+    fn new(file: File) -> Arc<LogFile> {
+        Arc::new(LogFile { file, dirty: AtomicBool::new(false) })
+    }
+
+    /// Says whether the other thread has to be told of new bytes.
+    fn soil(&self) -> bool {
+        !self.dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// Bytes written before this call are on the disk after it. New ones are told again: the mark goes first.
+    fn sync(&self) -> io::Result<()> {
+        self.dirty.store(false, Ordering::Release);
+        self.file.sync_data()
+    }
+}
+
 struct OpenFile {
-    file: Arc<File>,
+    file: Arc<LogFile>,
     path: PathBuf,
     bytes: u64,
     encoder: EntryEncoder,
@@ -159,7 +183,7 @@ impl Writer<'_> {
         let bytes = std::mem::take(&mut self.staged);
         if let Some(last) = staged.last().map(|entry| entry.sequence) {
             let file = self.file.as_mut().expect("encoding opened it");
-            match (&*file.file).write_all(&bytes) {
+            match (&file.file.file).write_all(&bytes) {
                 Ok(()) => {
                     file.bytes += bytes.len() as u64;
                     self.shared.files.grown(last, file.bytes);
@@ -194,14 +218,17 @@ impl Writer<'_> {
         let Some(file) = &self.file else {
             return self.sync(Sync { file: None, waiting });
         };
-        self.sync(Sync { file: Some(file.file.clone()), waiting });
+        // One word a second is enough while nobody waits.
+        if file.file.soil() || !waiting.is_empty() {
+            self.sync(Sync { file: Some(file.file.clone()), waiting });
+        }
     }
 
     /// The disk refused: the file ends where it did before, and nobody was told otherwise.
     fn take_back(&mut self, staged: Vec<Staged>, error: &io::Error) {
         let file = self.file.take().expect("it was written to");
         tracing::warn!(file = %file.path.display(), %error, "the log cannot be written");
-        if let Err(error) = file.file.set_len(file.bytes) {
+        if let Err(error) = file.file.file.set_len(file.bytes) {
             self.shared.fail(format!("could not cut {} after a failed write: {error}", file.path.display()));
         }
         self.shared.files.finish();
@@ -226,8 +253,8 @@ impl Writer<'_> {
             })?;
             self.shared.files.begin(path.clone(), sequence);
             let bytes = super::format::HEADER_BYTES as u64;
-            self.file = Some(OpenFile { file: Arc::new(file), path, bytes, encoder: EntryEncoder::default() });
-            self.sync(Sync { file: File::open(&self.shared.directory).ok().map(Arc::new), waiting: Vec::new() });
+            self.file = Some(OpenFile { file: LogFile::new(file), path, bytes, encoder: EntryEncoder::default() });
+            self.sync(Sync { file: File::open(&self.shared.directory).ok().map(LogFile::new), waiting: Vec::new() });
         }
         Ok(self.file.as_mut().expect("it was opened above"))
     }
@@ -269,14 +296,14 @@ fn refused(error: io::Error) -> SqlError {
 /// A file whose bytes should reach the disk, and who waits for it.
 pub struct Sync {
     /// The file, or the folder when a file was made.
-    pub file: Option<Arc<File>>,
+    pub file: Option<Arc<LogFile>>,
     /// Answered afterwards.
     pub waiting: Vec<(u64, Request)>,
 }
 
 /// The thread that syncs: at once when someone waits, else within [`SYNC_INTERVAL`]. Ends with its senders.
 pub fn sync(shared: &Shared, syncs: &Receiver<Sync>) {
-    let mut dirty: Vec<Arc<File>> = Vec::new();
+    let mut dirty: Vec<Arc<LogFile>> = Vec::new();
     let mut waiting = Vec::new();
     let mut due = Instant::now() + SYNC_INTERVAL;
     loop {
@@ -296,7 +323,7 @@ pub fn sync(shared: &Shared, syncs: &Receiver<Sync>) {
             Err(RecvTimeoutError::Disconnected) => true,
         };
         if ended || !waiting.is_empty() || Instant::now() >= due {
-            let synced = dirty.drain(..).try_for_each(|file| file.sync_data());
+            let synced = dirty.drain(..).try_for_each(|file| file.sync());
             if let Err(error) = synced {
                 shared.fail(format!("could not sync the log in {}: {error}", shared.directory.display()));
             }
@@ -311,7 +338,7 @@ pub fn sync(shared: &Shared, syncs: &Receiver<Sync>) {
     }
 }
 
-fn note(sync: Sync, dirty: &mut Vec<Arc<File>>, waiting: &mut Vec<(u64, Request)>) {
+fn note(sync: Sync, dirty: &mut Vec<Arc<LogFile>>, waiting: &mut Vec<(u64, Request)>) {
     let Sync { file, waiting: mut more } = sync;
     if let Some(file) = file
         && !dirty.iter().any(|known| Arc::ptr_eq(known, &file))

@@ -228,7 +228,7 @@ impl Worker {
     fn flush(&mut self) {
         self.clock = ClockOffset::now();
         if let Some(settler) = &self.settler
-            && self.slots.values().any(Slot::has_rows)
+            && self.slots.values().any(Slot::awaits_processes)
         {
             settler.settle();
         }

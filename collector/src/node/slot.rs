@@ -81,9 +81,9 @@ impl Slot {
         self.until_ns = ns;
     }
 
-    /// Says whether there are rows to finish.
-    pub fn has_rows(&self) -> bool {
-        self.decoder.rows() > 0
+    /// Says whether there are rows to finish that need what processes' own events tell.
+    pub fn awaits_processes(&self) -> bool {
+        self.decoder.rows() > 0 && self.decoder.asks_for_processes()
     }
 
     /// Takes a record; `before` is the header of the one before it in the ring.
