@@ -4,10 +4,10 @@
 //! alternates. Calls come in bursts that both rings can hold, so that neither side saves by losing events; what was lost
 //! all the same is shown.
 
-use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
+use crate::bpftrace::{self, Bpftrace};
 use crate::figures::{median, show};
 use crate::support::Server;
 use crate::workload::{EVENT_CPU, READER_CPU, burst_costs, pin};
@@ -47,8 +47,7 @@ pub fn run() {
     let mut program = Command::new("taskset");
     program.args(["-c", READER_CPU, env!("CARGO_BIN_EXE_probepilot")]);
     let server = Server::spawn(program, directory.path(), &[]).expect("the server starts");
-    let version = Command::new("bpftrace").arg("--version").output().ok();
-    let version = version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let version = bpftrace::version();
     for work in &WORKS {
         measure(work, &server, version.as_deref());
     }
@@ -118,54 +117,4 @@ fn under_bpftrace(work: &Work) -> (f64, u64) {
     let mut bpftrace = Bpftrace::start(work.theirs);
     let with = median(&burst_costs(BURSTS, CALLS, PAUSE));
     (with - bare, bpftrace.stop())
-}
-
-/// A running bpftrace with a buffer large enough for a burst; it goes with the value.
-struct Bpftrace {
-    process: Child,
-    lines: Option<std::thread::JoinHandle<u64>>,
-}
-
-impl Bpftrace {
-    fn start(program: &str) -> Bpftrace {
-        let mut process = Command::new("taskset")
-            .args(["-c", READER_CPU, "bpftrace", "-B", "full", "-e"])
-            .arg(format!("BEGIN {{ printf(\"attached\\n\"); }} {program}"))
-            .env("BPFTRACE_PERF_RB_PAGES", "4096")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("bpftrace is installed");
-        let mut output = process.stdout.take().expect("stdout is piped");
-        let lines = std::thread::spawn(move || {
-            let (mut lines, mut buffer) = (0, vec![0; 1 << 16]);
-            while let Ok(read @ 1..) = output.read(&mut buffer) {
-                lines += buffer[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
-            }
-            lines
-        });
-        // Its output is buffered, so its word cannot be waited for; attaching takes half a second.
-        std::thread::sleep(Duration::from_secs(3));
-        Bpftrace { process, lines: Some(lines) }
-    }
-
-    /// Ends it and returns the events it printed: all lines but those of its own.
-    fn stop(&mut self) -> u64 {
-        std::thread::sleep(Duration::from_millis(500));
-        let pid = i32::try_from(self.process.id()).expect("process ids are positive 32-bit numbers");
-        // SAFETY: kill takes two numbers and touches no memory of ours; the child is not yet waited for, so the id is its.
-        unsafe { libc::kill(pid, libc::SIGINT) };
-        self.process.wait().expect("it is our child");
-        let lines = self.lines.take().map_or(0, |lines| lines.join().expect("it only counts"));
-        // "Attaching 2 probes...", "attached", and blank lines at the end.
-        lines.saturating_sub(4)
-    }
-}
-
-impl Drop for Bpftrace {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
 }

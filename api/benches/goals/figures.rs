@@ -18,7 +18,9 @@ pub fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).and_then(|rest| rest.split_once(':'));
     let model = model.map_or("unknown processor", |(_, name)| name.trim());
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // All CPUs, not those this process is pinned to.
+    // SAFETY: sysconf takes a number and touches no memory.
+    let cpus = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!("{model}, {cpus} CPUs, Linux {}", kernel.trim())
 }
@@ -28,20 +30,29 @@ pub fn show(name: &str, found: &str) {
     println!("{name}: {found} | {}", machine());
 }
 
-/// CPU time a process used so far, its threads included, seconds.
-pub fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the server runs");
-    // The name in parentheses may hold blanks; user and system time are the 12th and 13th after it.
-    let fields: Vec<&str> = stat[stat.rfind(')').expect("a stat line has a name") + 2..].split(' ').collect();
-    let ticks: f64 = [11, 12].iter().map(|&index| fields[index].parse::<f64>().expect("ticks are a number")).sum();
-    // SAFETY: sysconf takes a number and touches no memory.
-    ticks / unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64
+/// CPU time a process used so far, its ended threads included, nanoseconds.
+pub fn process_cpu_ns(pid: u32) -> u64 {
+    let pid = libc::pid_t::try_from(pid).expect("process ids are positive 32-bit numbers");
+    let mut clock: libc::clockid_t = 0;
+    // SAFETY: the pointer is to a number of ours that lives through the call.
+    let result = unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) };
+    assert_eq!(result, 0, "process {pid} runs");
+    clock_ns(clock)
+}
+
+/// CPU time the calling thread used so far, nanoseconds.
+pub fn thread_cpu_ns() -> u64 {
+    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
 /// The kernel's monotonic clock, nanoseconds: what `nsecs` of an event holds.
 pub fn monotonic_ns() -> i64 {
+    clock_ns(libc::CLOCK_MONOTONIC) as i64
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a timespec of ours that lives through the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
-    now.tv_sec * 1_000_000_000 + now.tv_nsec
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    (now.tv_sec * 1_000_000_000 + now.tv_nsec) as u64
 }

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
+use crate::client::connect;
 use crate::figures::{monotonic_ns, percentile, show};
 use crate::support::Server;
 use crate::workload::{FIRST, numbered};
@@ -85,17 +86,7 @@ async fn start(background: u64) -> (Server, Client) {
              SELECT time, pid, comm, who AS number FROM tracepoint.sys_enter_getpriority WHERE which = 2",
         );
     }
-    let address = server.address("postgres");
-    let (client, connection) = tokio_postgres::Config::new()
-        .host(address.ip().to_string())
-        .port(address.port())
-        .user("admin")
-        .password(server.password("admin"))
-        .dbname("probepilot")
-        .connect(NoTls)
-        .await
-        .expect("admin comes in");
-    tokio::spawn(connection);
+    let client = connect(&server).await;
     (server, client)
 }
 

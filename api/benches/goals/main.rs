@@ -1,13 +1,19 @@
-//! The goals' figures: `cargo xtask bench event-cost | ring-to-parquet | freshness`, one line per figure.
+//! The goals' figures, one line each: `cargo xtask bench NAME`, which lists the names.
 //!
 //! Each line has both numbers, their ratio and the machine. Absolute numbers mean little by themselves; ratios of one run do.
 
 #[path = "../../tests/end_to_end/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the figures need less of it than the tests")]
 mod support; // Starts the server, runs psql.
+mod bpftrace; // A running bpftrace: the peer.
+mod client; // A connection to the server as `admin`.
+mod create_probe; // G14: from the text of a probe to attached.
 mod event_cost; // G1: what an event costs in the kernel, against bpftrace.
 mod figures; // Medians, percentiles, the machine.
 mod freshness; // G4: from a kernel event to a row in SQL.
+mod host_cpu; // G3: the share of the host that collecting takes.
+mod many_probes; // G16: an event under 100 probes.
+mod memory; // G19: memory at rest and under overload.
 mod ring_to_parquet; // G2: rows a second through one core, without loss.
 mod workload; // System calls at a rate, pinned to a CPU.
 
@@ -21,9 +27,13 @@ fn main() {
         match name.as_str() {
             "event-cost" => event_cost::run(),
             "ring-to-parquet" => ring_to_parquet::run(),
+            "host-cpu" => host_cpu::run(),
             "freshness" => freshness::run(),
+            "create-probe" => create_probe::run(),
+            "many-probes" => many_probes::run(),
+            "memory" => memory::run(),
             unknown => {
-                eprintln!("no figure is called {unknown}: event-cost, ring-to-parquet, freshness");
+                eprintln!("no figure is called {unknown}: cargo xtask bench lists them");
                 std::process::exit(1);
             }
         }

@@ -6,13 +6,13 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::figures::{cpu_seconds, show};
+use crate::figures::{process_cpu_ns, show};
 use crate::support::Server;
 use crate::workload::{EVENT_CPU, READER_CPU, numbered, pin};
 
 const GOAL_ROWS_PER_SECOND: f64 = 1_000_000.0;
 const STEP: Duration = Duration::from_secs(10);
-const RATES: [u64; 8] = [125_000, 250_000, 500_000, 750_000, 1_000_000, 1_250_000, 1_500_000, 2_000_000];
+const RATES: [u64; 8] = [125_000, 250_000, 500_000, 750_000, 1_000_000, 1_200_000, 1_400_000, 2_000_000];
 
 /// Twelve columns, as a row of a starter probe has.
 const PROBE: &str = "CREATE PROBE ring_to_parquet WITH (max_rows_per_second = 100000000) AS \
@@ -28,7 +28,7 @@ pub fn run() {
         program.args(["-c", READER_CPU, env!("CARGO_BIN_EXE_probepilot")]);
         let server = Server::spawn(program, directory.path(), &[]).expect("the server starts");
         server.psql(PROBE);
-        let cpu_before = cpu_seconds(server.pid());
+        let cpu_before = process_cpu_ns(server.pid());
         let start = Instant::now();
         let made = numbered(2, rate, STEP);
         let source_seconds = start.elapsed().as_secs_f64();
@@ -36,7 +36,7 @@ pub fn run() {
         std::thread::sleep(Duration::from_millis(50));
         server.psql("CHECKPOINT");
         let seconds = start.elapsed().as_secs_f64();
-        let cpu_ns = (cpu_seconds(server.pid()) - cpu_before) * 1e9 / made as f64;
+        let cpu_ns = (process_cpu_ns(server.pid()) - cpu_before) as f64 / made as f64;
         let rows: u64 = server.psql("SELECT count(*) FROM ring_to_parquet").parse().expect("a count");
         let (offered, through) = (made as f64 / source_seconds, rows as f64 / seconds);
         println!(

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::figures::monotonic_ns;
+use crate::figures::{monotonic_ns, thread_cpu_ns};
 
 /// The CPU the events are made on.
 pub const EVENT_CPU: usize = 0;
@@ -58,6 +58,23 @@ pub fn numbered(which: u32, per_second: u64, time: Duration) -> u64 {
             std::thread::sleep(Duration::from_micros(50));
         }
     }
+}
+
+/// As [`numbered`], in groups of a millisecond's worth with sleep between them; returns also the CPU time the thread used,
+/// nanoseconds.
+pub fn paced(which: u32, per_second: u64, time: Duration) -> (u64, u64) {
+    let (start, used) = (Instant::now(), thread_cpu_ns());
+    let mut made = 0;
+    while start.elapsed() < time {
+        let due = start.elapsed().as_micros() as u64 * per_second / 1_000_000;
+        while made < due {
+            // SAFETY: getpriority takes two numbers and touches no memory; no process has such a number.
+            unsafe { libc::syscall(libc::SYS_getpriority, which, FIRST + made) };
+            made += 1;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    (made, thread_cpu_ns() - used)
 }
 
 /// The first number: no process is numbered so high.
