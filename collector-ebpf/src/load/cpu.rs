@@ -8,17 +8,14 @@ const CPUS_MAX: u32 = 8_192;
 
 /// Numbers of all CPUs that may ever run here: the kernel keeps a slot for each.
 pub fn possible() -> io::Result<Vec<u32>> {
-    read("/sys/devices/system/cpu/possible")
+    const PATH: &str = "/sys/devices/system/cpu/possible";
+    let text = fs::read_to_string(PATH)?;
+    parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{PATH} says {:?}", text.trim())))
 }
 
 /// The first CPU that runs now.
 pub fn first_online() -> u32 {
-    read("/sys/devices/system/cpu/online").ok().and_then(|cpus| cpus.first().copied()).unwrap_or(0)
-}
-
-fn read(path: &str) -> io::Result<Vec<u32>> {
-    let text = fs::read_to_string(path)?;
-    parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{path} says {:?}", text.trim())))
+    aya::util::online_cpus().ok().and_then(|cpus| cpus.first().copied()).unwrap_or(0)
 }
 
 /// `0-3,8` → 0, 1, 2, 3, 8.

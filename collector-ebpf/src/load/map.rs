@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use aya::maps::{MapData, PerCpuArray};
+
 use super::error::LoadError;
 use super::syscall::{Command, bpf, bpf_fd, object_name, raw};
 
@@ -92,20 +94,16 @@ impl Map {
         unsafe { bpf(Command::MapUpdate, &mut attributes) }.map(|_| ())
     }
 
-    /// The u64 words of entry 0 of every CPU of a per-CPU array with values of `words` words, CPU by CPU.
-    pub fn per_cpu_words(&self, words: usize, cpus: usize) -> io::Result<Vec<u64>> {
-        let mut out = vec![0_u64; words * cpus];
-        let key = 0_u32;
-        let mut attributes = ElementAttributes {
-            map: raw(self.fd.as_fd()),
-            padding: 0,
-            key: std::ptr::from_ref(&key) as u64,
-            value: out.as_mut_ptr() as u64,
-            flags: 0,
-        };
-        // SAFETY: the kernel writes a value for each possible CPU, which is what `out` has room for.
-        unsafe { bpf(Command::MapLookup, &mut attributes) }?;
-        Ok(out)
+    /// The `WORDS` 64-bit words of entry 0 of a per-CPU array, each summed over the CPUs.
+    pub fn per_cpu_sums<const WORDS: usize>(&self) -> io::Result<[u64; WORDS]> {
+        let data = MapData::from_fd(self.fd.try_clone()?).map_err(io::Error::other)?;
+        let array: PerCpuArray<_, [u64; WORDS]> =
+            aya::maps::Map::PerCpuArray(data).try_into().map_err(io::Error::other)?;
+        let mut sums = [0; WORDS];
+        for words in array.get(&0, 0).map_err(io::Error::other)?.iter() {
+            sums.iter_mut().zip(words).for_each(|(sum, word)| *sum += word);
+        }
+        Ok(sums)
     }
 }
 

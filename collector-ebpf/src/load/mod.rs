@@ -1,7 +1,8 @@
 //! Puts a compiled program into the kernel and takes it out again.
 //!
-//! By `bpf(2)` directly: there is no ELF file, descriptors of maps go straight into the instructions, and the verifier's
-//! log is asked for only after a refusal.
+//! Programs by `bpf(2)` directly: there is no ELF file, descriptors of maps go straight into the instructions, and the
+//! verifier's log is asked for only after a refusal. aya, which loads ELF files only, reads maps and measures runs; records
+//! are read by our own ring reader, which gives room back once a drain instead of once a record.
 
 mod syscall; // `bpf(2)` and its neighbours.
 mod cpu; // The CPUs of the host.
@@ -50,7 +51,6 @@ pub struct LoadedProbe {
     companion: Option<(OwnedFd, Arc<Hook>)>,
     maps: Maps,
     rings: RingMap,
-    cpu_count: usize,
     hook: Arc<Hook>,
 }
 
@@ -142,8 +142,6 @@ impl LoadedProbe {
     /// # Errors
     /// The kernel's refusal, with the verifier's words and the SQL it was at; nothing stays behind.
     pub fn load(object: &ProgramObject, rings: &RingMap, options: LoadOptions) -> Result<LoadedProbe, LoadError> {
-        let refused = |what: &str, source| LoadError::Refused { what: what.to_string(), source };
-        let cpus = cpu::possible().map_err(|source| refused("say which CPUs there are", source))?;
         let maps = Maps::create(object)?;
         let program = program::load(object, &maps.filled(object, rings, options)?)?;
         let companion = match object.companion.as_deref() {
@@ -160,7 +158,6 @@ impl LoadedProbe {
             companion,
             maps,
             rings: rings.clone(),
-            cpu_count: cpus.len(),
             hook: object.hook.clone(),
         })
     }
@@ -204,8 +201,8 @@ impl LoadedProbe {
     /// # Errors
     /// When the kernel has no memory for the answer.
     pub fn counters(&self) -> io::Result<Counters> {
-        let words = self.maps.counters.per_cpu_words(Counter::ALL.len(), self.cpu_count)?;
-        let sum = |counter: Counter| words.iter().skip(counter as usize).step_by(Counter::ALL.len()).sum();
+        let sums = self.maps.counters.per_cpu_sums::<{ Counter::ALL.len() }>()?;
+        let sum = |counter: Counter| sums[counter as usize];
         Ok(Counters {
             events: sum(Counter::Events),
             rows: sum(Counter::Rows),
@@ -251,10 +248,5 @@ pub struct RunStatistics(OwnedFd);
 /// # Errors
 /// EPERM without CAP_SYS_ADMIN: CAP_BPF is not enough for it.
 pub fn measure_runs() -> io::Result<RunStatistics> {
-    #[repr(C)]
-    struct Attributes {
-        kind: u32,
-    }
-    // SAFETY: the attributes hold no addresses. Kind 0 is run time.
-    unsafe { syscall::bpf_fd(syscall::Command::EnableStats, &mut Attributes { kind: 0 }) }.map(RunStatistics)
+    aya::sys::enable_stats(aya::sys::Stats::RunTime).map(RunStatistics).map_err(|error| error.io_error)
 }

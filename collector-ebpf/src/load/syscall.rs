@@ -9,14 +9,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 #[repr(i32)]
 pub enum Command {
     MapCreate = 0,
-    MapLookup = 1,
     MapUpdate = 2,
     ProgramLoad = 5,
     ObjectInfo = 15,
     RawTracepointOpen = 17,
     BtfLoad = 18,
     LinkCreate = 28,
-    EnableStats = 32,
 }
 
 /// Times a load that a signal interrupted is repeated.

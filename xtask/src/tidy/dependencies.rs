@@ -29,7 +29,8 @@ const MAY_USE: [(&str, &[&str]); 7] = [
 ];
 
 /// Crates that one of ours hides from the others.
-const NAMED_ONLY_BY: [(&str, &str); 5] = [
+const NAMED_ONLY_BY: [(&str, &str); 6] = [
+    ("aya", "probepilot-collector-ebpf"),
     ("sqlx", "probepilot-catalog"),
     ("pgwire", "probepilot-api"),
     ("axum", "probepilot-api"),
