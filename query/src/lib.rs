@@ -1,6 +1,7 @@
 //! The read path: the tail, scans over segments and tail at one snapshot, planning, PostgreSQL's catalog, sessions.
 
 pub mod tail; // Logged rows that no committed segment holds yet.
+pub mod losses; // What was lost in the time a query looked at: the notice at its end.
 pub mod scan; // A table as one provider: pruned segments and tail at one snapshot.
 pub mod functions; // SQL functions that DataFusion lacks or spells differently.
 pub mod pg_catalog; // PostgreSQL's catalog over ours.

@@ -111,7 +111,7 @@ fn timed_out() -> SqlError {
         .hint("Give more timeout_ms, or ask for less.")
 }
 
-/// `"columns":…,"rows":…,"row_count":…[,"truncated":true]`
+/// `"columns":…,"rows":…,"row_count":…[,"truncated":true][,"notices":[…]]`
 async fn document(mut stream: RowStream, form: Int64Form, limit: usize) -> Result<String, SqlError> {
     let columns: Vec<_> = stream
         .schema
@@ -142,7 +142,13 @@ async fn document(mut stream: RowStream, form: Int64Form, limit: usize) -> Resul
         }
     }
     let mark = if truncated { ",\"truncated\":true" } else { "" };
-    Ok(format!("\"columns\":{},\"rows\":[{rows}],\"row_count\":{row_count}{mark}", serde_json::Value::from(columns)))
+    let told = std::mem::take(&mut *stream.notices.lock());
+    let notices =
+        if told.is_empty() { String::new() } else { format!(",\"notices\":{}", serde_json::Value::from(told)) };
+    Ok(format!(
+        "\"columns\":{},\"rows\":[{rows}],\"row_count\":{row_count}{mark}{notices}",
+        serde_json::Value::from(columns)
+    ))
 }
 
 /// Rows as they come; an error after the first row ends the body with an object that says so.

@@ -31,6 +31,7 @@ use probepilot_sql::SqlError;
 use tokio::sync::watch;
 
 use crate::functions;
+use crate::losses::Book;
 use crate::rewrite::SubqueriesToJoins;
 use crate::scan::{Pin, store_url};
 use crate::tail::{Feed, Tail};
@@ -90,6 +91,8 @@ pub struct Engine {
     accounts: Accounts,
     version: String,
     queries: Arc<Queries>,
+    /// What was lost, for the notices at the end of queries.
+    losses: Book,
     /// What every statement's state is cloned from.
     state: SessionState,
     next_process_id: AtomicI32,
@@ -134,6 +137,7 @@ impl Engine {
             accounts,
             version,
             queries,
+            losses: Book::default(),
             state,
             next_process_id: AtomicI32::new(1),
             _feed: feed,

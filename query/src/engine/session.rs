@@ -188,15 +188,20 @@ impl Session {
         match work {
             Work::Query(plan) => {
                 let (running, deadline) = self.start(text);
-                let (_, state) = self.state();
+                let (statement, state) = self.state();
                 let rows = async {
                     let plan = plan::bind(plan, &prepared.parameters, parameters)?;
                     let plan = state.create_physical_plan(&plan).await?;
                     execute_stream(plan, state.task_ctx())
                 };
-                let rows = async { rows.await.map_err(|error| errors::translate(error, text)) };
-                let rows = stream::guarded(&running, deadline, rows).await?;
-                Ok(stream::row_stream(rows, running, deadline, Arc::clone(schema), Arc::clone(text)))
+                let rows = async {
+                    let rows = rows.await.map_err(|error| errors::translate(error, text))?;
+                    Ok((rows, self.losses(&statement).await))
+                };
+                let (rows, notices) = stream::guarded(&running, deadline, rows).await?;
+                let stream = stream::row_stream(rows, running, deadline, Arc::clone(schema), Arc::clone(text));
+                *stream.notices.lock() = notices;
+                Ok(stream)
             }
             Work::Explain { plan, options } => {
                 let (running, deadline) = self.start(text);
@@ -233,6 +238,17 @@ impl Session {
                 Ok(stream::ready(Arc::clone(schema), Vec::new()))
             }
         }
+    }
+
+    /// What was lost in the time that the statement's plan looks at.
+    async fn losses(&self, statement: &Statement) -> Vec<String> {
+        let scanned = statement.take_scanned();
+        // Boxed: the table of losses is read by a query, which itself reads no probe's table.
+        let notices = Box::pin(self.engine.losses.notices(&self.engine, statement.pin(), &scanned));
+        notices.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what was lost in a query's range is not known");
+            vec!["what was lost in this range could not be read".to_owned()]
+        })
     }
 
     /// Prepares and executes one statement without parameters.

@@ -6,9 +6,11 @@ use std::sync::{Arc, OnceLock};
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, internal_datafusion_err};
+use parking_lot::Mutex;
 
 use super::Engine;
 use super::session::SessionShared;
+use crate::losses::Scanned;
 use crate::pg_catalog::Snapshot;
 use crate::scan::Pin;
 
@@ -24,6 +26,8 @@ struct Inner {
     pin: Pin,
     /// Made when the statement first asks for PostgreSQL's catalog.
     catalog: OnceLock<Arc<Snapshot>>,
+    /// The probes' tables its plan reads.
+    scanned: Mutex<Vec<Scanned>>,
 }
 
 impl Statement {
@@ -31,7 +35,9 @@ impl Statement {
     pub(super) fn start(engine: &Arc<Engine>, session: &Arc<SessionShared>) -> Statement {
         let pin = engine.pin();
         let (engine, session) = (Arc::clone(engine), Arc::clone(session));
-        Statement { inner: Arc::new(Inner { engine, session, pin, catalog: OnceLock::new() }) }
+        Statement {
+            inner: Arc::new(Inner { engine, session, pin, catalog: OnceLock::new(), scanned: Mutex::default() }),
+        }
     }
 
     /// The statement these options belong to.
@@ -52,6 +58,16 @@ impl Statement {
     /// The engine it runs on.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.inner.engine
+    }
+
+    /// Notes that its plan reads a probe's table.
+    pub fn reads(&self, scanned: Scanned) {
+        self.inner.scanned.lock().push(scanned);
+    }
+
+    /// The probes' tables that its plan reads: known when it is planned.
+    pub(super) fn take_scanned(&self) -> Vec<Scanned> {
+        std::mem::take(&mut self.inner.scanned.lock())
     }
 
     /// PostgreSQL's catalog at this statement's snapshot.

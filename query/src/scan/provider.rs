@@ -11,13 +11,14 @@ use datafusion::physical_expr::utils::conjunction_opt;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use probepilot_catalog::manifest::{Segment, Table};
-use probepilot_catalog::table::{TableId, TableName};
+use probepilot_catalog::table::{TableId, TableKind, TableName};
 use probepilot_sql::{SqlError, SqlState};
 
 use super::prune::{RunBounds, SegmentBounds, keep};
 use super::union::ScanUnion;
 use super::{segments, tail_source};
 use crate::engine::statement::Statement;
+use crate::losses::{Scanned, TimeRange};
 use crate::tail::Run;
 
 /// A table of the lake. Its rows are those of the statement's [`super::Pin`].
@@ -89,6 +90,9 @@ impl TableProvider for StoredTable {
         let table = self.at_snapshot(statement)?;
         let predicate = predicate(state, &self.schema, filters)?;
 
+        if table.definition.kind != TableKind::Health {
+            statement.reads(Scanned { table: table.definition.name.clone(), range: TimeRange::of(filters) });
+        }
         let kept_segments = kept_segments(&table, predicate.as_ref());
         let runs = kept_runs(&self.schema, statement.pin().tail_runs(self.id), predicate.as_ref());
 
