@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{NUMBERED_PROBE, Numbered, Server, may_attach};
+use crate::support::{NUMBERED_PROBE, Numbered, Server, may_attach, wait_until};
 
 /// A small file system of its own; unmounted when the value goes.
 struct SmallDisk(PathBuf);
@@ -42,7 +42,10 @@ fn kernel_a_full_disk_pauses_ingest_counts_what_is_lost_and_is_survived() {
     server.wait_for("SELECT rows_lost > 500 FROM system.probes WHERE name = 'numbered'", "t");
     let paused: u64 = server.psql("SELECT count(*) FROM numbered").parse().unwrap();
     assert!(paused > 200, "queries go on");
-    assert!(server.printed().contains("rows are refused"), "{}", server.printed());
+    wait_until("the pause to be told", || match server.printed() {
+        printed if printed.contains("rows are refused") => Ok(()),
+        printed => Err(printed),
+    });
 
     std::fs::remove_file(&ballast).unwrap();
     server.wait_for(&format!("SELECT count(*) > {} FROM numbered", paused + 500), "t");
