@@ -9,6 +9,7 @@ pub struct BtfEncoder {
 
 const KIND_INT: u32 = 1;
 const KIND_POINTER: u32 = 2;
+const KIND_ARRAY: u32 = 3;
 const KIND_FUNCTION: u32 = 12;
 const KIND_FUNCTION_PROTOTYPE: u32 = 13;
 
@@ -38,6 +39,11 @@ impl BtfEncoder {
     /// A pointer.
     pub fn pointer(&mut self, to: u32) -> u32 {
         self.add(KIND_POINTER, "", 0, false, to, &[])
+    }
+
+    /// An array of so many elements; `index` is an integer type.
+    pub fn array(&mut self, element: u32, index: u32, length: u32) -> u32 {
+        self.add(KIND_ARRAY, "", 0, false, 0, &[element, index, length])
     }
 
     /// A function's parameters and result.

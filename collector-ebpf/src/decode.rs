@@ -13,7 +13,7 @@ use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::after::{AfterCounts, AfterPart};
-use crate::compile::layout::{Cell, HEADER_BYTES, Layout, NSECS_OFFSET, NULLS_OFFSET};
+use crate::compile::layout::{Cell, HEADER_BYTES, Layout, NULLS_OFFSET};
 
 /// Room that columns start with, rows. They grow with the batches that come.
 const ROWS_AT_FIRST: usize = 256;
@@ -49,6 +49,11 @@ impl ClockOffset {
         let after = clock_ns(libc::CLOCK_MONOTONIC);
         ClockOffset { unix_minus_monotonic_ns: unix - (before + (after - before) / 2) }
     }
+}
+
+/// The kernel's monotonic clock now, nanoseconds.
+pub(crate) fn monotonic_now_ns() -> i64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
 }
 
 fn clock_ns(clock: libc::clockid_t) -> i64 {
@@ -190,6 +195,7 @@ impl Values {
                 Values::BytesFixed { bytes: Vec::new(), width: *width }
             }
             (Cell::Bytes { .. } | Cell::Sized { .. }, _) => Values::BytesView(Views::default()),
+            (Cell::Integer { .. }, DataType::Timestamp(..)) => Values::Time(Vec::with_capacity(ROWS_AT_FIRST)),
             (Cell::Integer { .. }, DataType::Int16) => Values::Int16(Vec::with_capacity(ROWS_AT_FIRST)),
             (Cell::Integer { .. }, DataType::Int32) => Values::Int32(Vec::with_capacity(ROWS_AT_FIRST)),
             (Cell::Integer { .. } | Cell::Nsecs, _) => Values::Int64(Vec::with_capacity(ROWS_AT_FIRST)),
@@ -233,7 +239,9 @@ impl Values {
                     bytes.extend_from_slice(&record[offset..offset + width]);
                 }
             }
-            Values::Time(values) => values.push(i64::from_le_bytes(array(record, NSECS_OFFSET as usize))),
+            Values::Time(values) => {
+                values.push(if null { 0 } else { i64::from_le_bytes(array(record, offset)) });
+            }
         }
     }
 }

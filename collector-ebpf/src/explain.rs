@@ -1,16 +1,25 @@
 //! What EXPLAIN says: which part runs where, the record, the program and its costs.
 
-use crate::compile::layout::Cell;
+mod pair; // The lines of a pair.
+
+use crate::compile::layout::{Cell, Layout};
 use crate::compile::leaf::Leaf;
+use crate::compile::pair::Pair;
+use crate::compile::program::taxes_system_calls;
 use crate::compile::read::helper;
 use crate::compile::split::{Carried, Split};
-use crate::compile::{CompiledProbe, OutputColumn, taxes_system_calls};
+use crate::compile::{CompiledProbe, OutputColumn};
+use crate::kernel::Hook;
 use crate::object::{Insn, MapRef};
 
 /// What runs where, in a line, for the notice of CREATE PROBE.
-pub(crate) fn summary(split: &Split, columns: &[OutputColumn]) -> String {
+pub(crate) fn summary(split: &Split, pair: Option<&Pair>, columns: &[OutputColumn]) -> String {
     let mut parts = Vec::new();
-    if !split.kernel_filters.is_empty() {
+    if let Some(pair) = pair {
+        parts.push(format!("paired in {}", pair::place(pair.state.kind)));
+    }
+    let start_filters = pair.map_or(0, |pair| pair.start.kernel_filters.len());
+    if !split.kernel_filters.is_empty() || start_filters > 0 {
         parts.push("filter in kernel".to_owned());
     }
     for filter in &split.after_filters {
@@ -33,10 +42,10 @@ pub(crate) fn summary(split: &Split, columns: &[OutputColumn]) -> String {
 pub(crate) fn lines(probe: &CompiledProbe, verbose: bool) -> Vec<String> {
     let hook = &probe.object.hook;
     let split = probe.split.as_ref();
-    let mut lines = vec![format!("Hook: {hook}, context {}", hook.context.as_str())];
-    if taxes_system_calls(hook) {
-        lines.push("  Cost: every system call of the host pays some 40 to 90 ns while it is attached".to_owned());
-    }
+    let mut lines = match &probe.pair {
+        Some(pair) => pair::lines(pair, probe),
+        None => hook_lines("Hook", hook),
+    };
     for filter in &split.kernel_filters {
         lines.push(format!("Filter in kernel: {}", filter.text));
     }
@@ -47,7 +56,8 @@ pub(crate) fn lines(probe: &CompiledProbe, verbose: bool) -> Vec<String> {
         let place = if *in_kernel { "in kernel" } else { "after kernel" };
         lines.push(format!("Column {}: {}, {place}: {}", column.name, column.sql_type.sql(), planned.text));
     }
-    match &probe.object.companion {
+    match probe.object.companions.first() {
+        _ if probe.pair.is_some() => {}
         Some(companion) => lines.push(format!(
             "User memory: what cannot be read at entry is read again at {}; still unreadable it is NULL and counted",
             companion.hook
@@ -58,19 +68,31 @@ pub(crate) fn lines(probe: &CompiledProbe, verbose: bool) -> Vec<String> {
         None => {}
     }
     lines.push(record_line(probe));
-    lines.push(format!(
-        "Program: {} instructions, {} bytes of stack, helpers {}",
-        probe.object.insns.len(),
-        probe.stack_bytes,
-        helpers(&probe.object.insns).join(", ")
-    ));
-    if let Some(companion) = &probe.object.companion {
-        lines.push(format!("Program at {}: {} instructions", companion.hook, companion.insns.len()));
+    let programs: Vec<_> = std::iter::once(&probe.object).chain(&probe.object.companions).collect();
+    let mut called: Vec<&str> = Vec::new();
+    for helper in programs.iter().flat_map(|program| helpers(&program.insns)) {
+        if !called.contains(&helper) {
+            called.push(helper);
+        }
+    }
+    for (index, program) in programs.iter().enumerate() {
+        let place = if programs.len() == 1 { String::new() } else { format!(" at {}", program.hook) };
+        let rest = format!(", at most {} bytes of stack, helpers {}", probe.stack_bytes, called.join(", "));
+        let rest = if index + 1 == programs.len() { rest } else { String::new() };
+        lines.push(format!("Program{place}: {} instructions{rest}", program.insns.len()));
     }
     lines.extend(probe.notices.iter().map(|notice| format!("Notice: {notice}")));
     if verbose {
         lines.extend(record_cells(probe));
         lines.extend(listing(probe));
+    }
+    lines
+}
+
+fn hook_lines(role: &str, hook: &Hook) -> Vec<String> {
+    let mut lines = vec![format!("{role}: {hook}, context {}", hook.context.as_str())];
+    if taxes_system_calls(hook) {
+        lines.push("  Cost: every system call of the host pays some 40 to 90 ns while it is attached".to_owned());
     }
     lines
 }
@@ -88,7 +110,16 @@ fn record_line(probe: &CompiledProbe) -> String {
 
 /// The layout, a line a column.
 pub(crate) fn record_cells(probe: &CompiledProbe) -> Vec<String> {
-    let cells = probe.split.record.iter().zip(&probe.layout.cells);
+    let mut lines = cells(&probe.split, &probe.layout);
+    if let Some(pair) = &probe.pair {
+        lines.push(format!("Kept: {} bytes", pair.value.bytes));
+        lines.extend(cells(&pair.start, &pair.layout));
+    }
+    lines
+}
+
+fn cells(split: &Split, layout: &Layout) -> Vec<String> {
+    let cells = split.record.iter().zip(&layout.cells);
     cells
         .map(|(column, cell)| {
             let place = match cell {

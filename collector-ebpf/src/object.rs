@@ -48,13 +48,54 @@ pub enum MapRef {
     Counters,
     /// An array with one entry of [`BUCKET_BYTES`], zero when loaded, shared by all CPUs: the rate limit's state.
     Bucket,
-    /// A per-CPU array with one entry of `scratch_bytes`.
+    /// A per-CPU array with [`SCRATCH_ENTRIES`] entries of the most `scratch_bytes` of a probe's programs.
     Scratch,
     /// Calls that wait for their return, shared by a program and its [`ProgramObject::companion`]: key u64 pid and tid,
     /// value of [`PENDING_BYTES`]. At most [`PENDING_MAX`]; the oldest give way, since a thread that is killed in a call
     /// never returns from it.
     Pending,
+    /// What the starts of a pair keep until their ends come, shared by all programs of a probe: see [`StateMap`].
+    State,
 }
+
+/// The kinds of maps in which the starts of a pair wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateKind {
+    /// With the thread: as many as there are threads, freed with them.
+    TaskStorage,
+    /// One entry for each CPU.
+    PerCpu,
+    /// By a key, at most [`STATE_ENTRIES_MAX`]; one more start is counted as `map_full`. What nobody fetches is dropped
+    /// by [`crate::load::LoadedProbe::sweep`].
+    Hash,
+}
+
+/// Entries of a [`StateKind::Hash`].
+pub const STATE_ENTRIES_MAX: u32 = 16_384;
+
+/// The map in which the starts of a pair wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateMap {
+    /// Its kind.
+    pub kind: StateKind,
+    /// Bytes of a key of a [`StateKind::Hash`].
+    pub key_bytes: u32,
+    /// Bytes of a value.
+    pub value_bytes: u32,
+}
+
+/// Entries of [`MapRef::Scratch`]: the record; what a start builds; what an end has fetched. Apart, because the programs
+/// of a pair may interrupt each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "see above")]
+pub enum ScratchEntry {
+    Record = 0,
+    Start = 1,
+    Fetched = 2,
+}
+
+/// How many of [`ScratchEntry`] there are.
+pub const SCRATCH_ENTRIES: u32 = 3;
 
 /// Bytes of a value of [`MapRef::Pending`].
 pub const PENDING_BYTES: u32 = 64;
@@ -67,7 +108,9 @@ pub const BUCKET_BYTES: u32 = 64;
 
 /// What a program counts, each on the CPU it runs on.
 ///
-/// `Events` are those the filter let through: events = rows + ring_full + rate_limited + nested.
+/// `Events` are those the filter let through: events = rows + ring_full + rate_limited + nested. Of a pair what could not
+/// become one counts as an event of its own: unpaired_start, unpaired_end and map_full stand on the right side as well. And
+/// of its starts: starts = paired + unpaired_start + map_full + nested + those that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Counter {
     /// Passed the filter.
@@ -84,13 +127,23 @@ pub enum Counter {
     Truncated,
     /// Kept, with an expression that failed as NULL.
     ExpressionError,
-    /// Lost: the program interrupted itself in its scratch memory.
+    /// Lost: the program interrupted itself in its scratch memory, or the other end of its pair.
     Nested,
+    /// Starts of pairs that their filter let through.
+    Starts,
+    /// Starts that met their end; what the filter then let through is in `Events`.
+    Paired,
+    /// Lost: a start whose end never came, or another start came first.
+    UnpairedStart,
+    /// Lost: an end whose start was not seen.
+    UnpairedEnd,
+    /// Lost: a start for which there was no room.
+    MapFull,
 }
 
 impl Counter {
     /// All, in the order of their places.
-    pub const ALL: [Counter; 8] = [
+    pub const ALL: [Counter; 13] = [
         Counter::Events,
         Counter::Rows,
         Counter::RingFull,
@@ -99,6 +152,11 @@ impl Counter {
         Counter::Truncated,
         Counter::ExpressionError,
         Counter::Nested,
+        Counter::Starts,
+        Counter::Paired,
+        Counter::UnpairedStart,
+        Counter::UnpairedEnd,
+        Counter::MapFull,
     ];
 
     /// Bytes from the entry's start.
@@ -148,6 +206,8 @@ pub struct ProgramObject {
     pub scratch_bytes: u32,
     /// The SQL, by rising instruction index; the first should be at 0.
     pub lines: Vec<SourceLine>,
-    /// The other end of a pair: it shares all maps, is attached first and detached last.
-    pub companion: Option<Box<ProgramObject>>,
+    /// What [`MapRef::State`] is; the same in all programs of a probe.
+    pub state: Option<StateMap>,
+    /// Programs on other hooks that share all its maps: attached before it, in this order, and detached after it.
+    pub companions: Vec<ProgramObject>,
 }

@@ -113,7 +113,8 @@ fn program(hook: &Arc<Hook>, name: &str) -> ProgramObject {
         patches: vec![(patch, Patch::ProbeId)],
         scratch_bytes: 0,
         lines,
-        companion: None,
+        state: None,
+        companions: Vec::new(),
     }
 }
 

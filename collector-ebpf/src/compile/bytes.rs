@@ -9,7 +9,7 @@ use probepilot_sql::{SqlError, SqlState};
 use super::expression::{Expression, Kind};
 use super::leaf::{Leaf, Place, STRING_BYTES_DEFAULT, STRING_BYTES_MAX, Space};
 use super::lower::Lowering;
-use super::names::Content;
+use super::names::{Content, Side};
 use crate::functions::memory::{USER_BYTES, USER_STRING};
 
 impl Lowering<'_> {
@@ -53,6 +53,10 @@ impl Lowering<'_> {
             return Err(SqlError::unsupported(format!("{USER_BYTES} takes a column, not an expression")));
         };
         let column = self.columns.iter().find(|column| column.name == name.name);
+        if column.is_some_and(|column| column.side == Side::Start) {
+            return Err(SqlError::unsupported(format!("{USER_BYTES} cannot read memory of the start of a pair"))
+                .hint(format!("{USER_STRING} can.")));
+        }
         match column.map(|column| (&column.content, &column.data_type)) {
             Some((Content::Pointer(place, Space::User), _)) => Ok(place.clone()),
             Some((Content::Leaf(Leaf::Number { place, bits: None, .. }), DataType::Int64)) => Ok(place.clone()),

@@ -1,8 +1,9 @@
-//! The shape of a query on one hook: one SELECT, one hook, a filter, a limit. What we do not do yet is refused here, at
+//! The shape of a query on hooks: one SELECT, one hook or a pair of them, a filter, a limit. What we do not do yet is refused here, at
 //! its place.
 
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr, Spanned, TableFactor, Value,
+    self, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, Query, Select, SelectItem,
+    SetExpr, Spanned, TableFactor, Value,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::names::folded;
@@ -15,15 +16,38 @@ use super::position;
 /// stack for each level; longer ones are refused (54000). A list of IN is one level, whatever its length.
 const LEVELS_MAX: usize = 256;
 
-/// The parts of a query on one hook.
+/// Equalities of a join of two hooks; more are refused (54000). Each takes eight bytes of the programs' stacks.
+const KEYS_MAX: usize = 8;
+
+/// A hook in FROM.
+#[derive(Clone, Debug)]
+pub struct HookClause {
+    /// Its name, part by part, lower case unless quoted.
+    pub name: Vec<String>,
+    /// Where it stands.
+    pub span: Span,
+    /// `AS alias`
+    pub alias: Option<String>,
+}
+
+/// `FROM start JOIN end ON …`: the hook before JOIN, and what must be equal.
+#[derive(Clone, Debug)]
+pub struct JoinClause {
+    /// The hook before JOIN.
+    pub start: HookClause,
+    /// The equalities of ON, and where each stands.
+    pub equalities: Vec<Expr>,
+    /// Where JOIN's hook stands.
+    pub span: Span,
+}
+
+/// The parts of a query on hooks.
 #[derive(Clone, Debug)]
 pub struct Clauses {
-    /// The hook's name, part by part, lower case unless quoted.
-    pub hook: Vec<String>,
-    /// Where it stands.
-    pub hook_span: Span,
-    /// `FROM hook AS alias`
-    pub alias: Option<String>,
+    /// The hook whose events make rows: the only one, or the one behind JOIN.
+    pub hook: HookClause,
+    /// The hook that is joined to it.
+    pub join: Option<JoinClause>,
     /// The select list.
     pub items: Vec<SelectItem>,
     /// The filter's conjuncts: all must hold.
@@ -57,13 +81,14 @@ pub fn read(query: &ProbeQuery) -> Result<Clauses, SqlError> {
         return Err(refuse("this clause", query.query.span()));
     }
     check_select(select, &refuse)?;
-    let (hook, hook_span, alias) = hook_of(select, &refuse)?;
+    let (hook, join) = from(select, &query.text, &refuse)?;
     let conjuncts = select.selection.as_ref().map(conjuncts).unwrap_or_default();
     let items = select.projection.iter().filter_map(|item| match item {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
         _ => None,
     });
-    if conjuncts.iter().copied().chain(items).any(is_too_deep) {
+    let equalities = join.iter().flat_map(|join| &join.equalities);
+    if conjuncts.iter().copied().chain(items).chain(equalities).any(is_too_deep) {
         return Err(SqlError::new(
             SqlState::PROGRAM_LIMIT_EXCEEDED,
             format!("an expression has more than {LEVELS_MAX} levels"),
@@ -73,8 +98,7 @@ pub fn read(query: &ProbeQuery) -> Result<Clauses, SqlError> {
     }
     Ok(Clauses {
         hook,
-        hook_span,
-        alias,
+        join,
         items: select.projection.clone(),
         conjuncts: conjuncts.into_iter().cloned().collect(),
         limit: limit_clause.as_ref().map(|clause| limit(clause, &query.text)).transpose()?.flatten(),
@@ -121,19 +145,68 @@ fn check_select(select: &Select, refuse: &impl Fn(&str, Span) -> SqlError) -> Re
     Ok(())
 }
 
-type HookName = (Vec<String>, Span, Option<String>);
-
-fn hook_of(select: &Select, refuse: &impl Fn(&str, Span) -> SqlError) -> Result<HookName, SqlError> {
+fn from(
+    select: &Select,
+    text: &str,
+    refuse: &impl Fn(&str, Span) -> SqlError,
+) -> Result<(HookClause, Option<JoinClause>), SqlError> {
     let table = match select.from.as_slice() {
         [] => return Err(refuse("a SELECT without FROM", select.span())),
         [table] => table,
-        [_, second, ..] => return Err(refuse("JOIN", second.span())),
+        [_, second, ..] => {
+            return Err(refuse("a list of tables in FROM", second.span()).hint("Two hooks are paired by JOIN … ON."));
+        }
     };
-    if let Some(join) = table.joins.first() {
-        return Err(refuse("JOIN", join.span()));
+    let first = hook_of(&table.relation, refuse)?;
+    let join = match table.joins.as_slice() {
+        [] => return Ok((first, None)),
+        [join] => join,
+        [_, third, ..] => return Err(refuse("a join of more than two hooks", third.relation.span())),
+    };
+    let end = hook_of(&join.relation, refuse)?;
+    let constraint = match &join.join_operator {
+        JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => constraint,
+        _ => {
+            return Err(refuse("any join but an inner one", join.relation.span()).hint(
+                "Events that never pair are counted; see unpaired_start and unpaired_end in system.probe_loss.",
+            ));
+        }
+    };
+    let equalities = match constraint {
+        JoinConstraint::On(on) => conjuncts(on).into_iter().cloned().collect(),
+        JoinConstraint::Using(columns) => {
+            columns.iter().filter_map(|column| using(column, &first, &end)).collect::<Vec<_>>()
+        }
+        JoinConstraint::Natural | JoinConstraint::None => Vec::new(),
+    };
+    if equalities.is_empty() {
+        return Err(refuse("a join without ON", join.relation.span())
+            .hint("Say which values tell that two events belong together, for instance ON e.tid = x.tid."));
     }
-    let TableFactor::Table { name, alias, args: None, sample, .. } = &table.relation else {
-        return Err(refuse("anything but a hook in FROM", table.relation.span()));
+    if equalities.len() > KEYS_MAX {
+        return Err(SqlError::new(
+            SqlState::PROGRAM_LIMIT_EXCEEDED,
+            format!("a join of hooks takes at most {KEYS_MAX} equalities"),
+        )
+        .at(position::of_span(text, equalities[KEYS_MAX].span())));
+    }
+    let join = JoinClause { start: first, equalities, span: end.span };
+    Ok((end, Some(join)))
+}
+
+/// `USING (name)` as an equality.
+fn using(column: &ObjectName, first: &HookClause, second: &HookClause) -> Option<Expr> {
+    let name = column.0.last()?.as_ident()?;
+    let qualified = |hook: &HookClause| {
+        let label = hook.alias.clone().or_else(|| hook.name.last().cloned()).unwrap_or_default();
+        Box::new(Expr::CompoundIdentifier(vec![Ident::with_quote_and_span('"', name.span, label), name.clone()]))
+    };
+    Some(Expr::BinaryOp { left: qualified(first), op: ast::BinaryOperator::Eq, right: qualified(second) })
+}
+
+fn hook_of(relation: &TableFactor, refuse: &impl Fn(&str, Span) -> SqlError) -> Result<HookClause, SqlError> {
+    let TableFactor::Table { name, alias, args: None, sample, .. } = relation else {
+        return Err(refuse("anything but a hook in FROM", relation.span()));
     };
     if sample.is_some() {
         return Err(refuse("TABLESAMPLE", name.span()));
@@ -145,7 +218,7 @@ fn hook_of(select: &Select, refuse: &impl Fn(&str, Span) -> SqlError) -> Result<
         return Err(refuse("a list of column names behind the table's alias", name.span()));
     }
     let parts = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
-    Ok((parts, name.span(), alias.as_ref().map(|alias| folded(&alias.name))))
+    Ok(HookClause { name: parts, span: name.span(), alias: alias.as_ref().map(|alias| folded(&alias.name)) })
 }
 
 /// Taken apart by a loop, and before anything is copied: a filter may have thousands of conjuncts, each one level deeper

@@ -8,30 +8,36 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::{SqlError, SqlState};
 
 use super::assemble::{
-    Alu, Assembled, Assembler, CONTEXT, Condition, FRAME, Label, NULLS, PID_TGID, R0, R1, R2, R3, R4, RECORD, Register,
-    Width,
+    Alu, Assembled, Assembler, CONTEXT, Condition, FRAME, Label, PID_TGID, R0, R1, R2, R3, R4, RECORD, Width,
 };
-use super::evaluate::{Evaluator, FRAME_BYTES_MAX, Frame, Leaves, chunk};
+use super::evaluate::{Evaluator, FRAME_BYTES_MAX, Frame};
 use super::expression::{Expression, LeafId};
-use super::layout::{Cell, Layout, NSECS_OFFSET, NULLS_OFFSET, PROBE_ID_OFFSET};
-use super::leaf::{COMM_BYTES, Leaf, TaskFact};
+use super::layout::Layout;
+use super::leaf::{Leaf, TaskFact};
+use super::pair::{Pair, PairParts};
 use super::position;
-use super::read::{ReadOutcome, Sources, TaskOffsets, comm_to, helper};
-use super::split::{Carried, Split};
-use crate::object::{Counter, MapRef, PENDING_BYTES, Patch};
+use super::read::{ReadOutcome, Sources, TaskOffsets, helper};
+use super::split::{KernelFilter, Split};
+use crate::object::{Counter, MapRef, PENDING_BYTES, Patch, ScratchEntry};
 
 /// Nanoseconds of the window in which rows are counted against the limit.
 const WINDOW_NS: i64 = 1_000_000_000;
 
-/// Which part of a query on a system call the program is.
+/// Which part of a query the program is.
 ///
-/// A string of the process's memory cannot be read at entry while its page is not there (a few of a hundred opens). The
+/// A query on a system call may have two. A string of the process's memory cannot be read at entry while its page is not there (a few of a hundred opens). The
 /// call itself brings the page in, so the entry keeps the call's arguments, and the program at the return goes
 /// through the query with them again. Time is the entry's; the processor is the return's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
     /// All of it.
     Whole,
+    /// The start of a pair.
+    Start(&'a Pair),
+    /// Its end, which makes the row.
+    End(&'a Pair),
+    /// The event after which a start will never meet its end.
+    Discard(&'a Pair),
     /// At entry: what cannot be read is left to the return.
     Entry {
         /// Bytes of the context that are the call's.
@@ -42,6 +48,21 @@ pub enum Part {
         /// The same.
         context_bytes: u16,
     },
+}
+
+impl<'a> Part<'a> {
+    /// Whether a call that could not be read is kept for its return.
+    fn is_of_call(&self) -> bool {
+        matches!(self, Part::Entry { .. } | Part::Return { .. })
+    }
+
+    /// The pair whose part it is.
+    fn pair(&self) -> Option<&'a Pair> {
+        match self {
+            Part::Start(pair) | Part::End(pair) | Part::Discard(pair) => Some(pair),
+            Part::Whole | Part::Entry { .. } | Part::Return { .. } => None,
+        }
+    }
 }
 
 /// What the program is besides the query.
@@ -58,7 +79,7 @@ pub struct Settings<'a> {
     /// Members of the current task.
     pub task: TaskOffsets,
     /// Which part.
-    pub part: Part,
+    pub part: Part<'a>,
 }
 
 /// A program and what it costs.
@@ -87,10 +108,9 @@ pub fn emit(split: &Split, layout: &Layout, settings: Settings<'_>) -> Result<Em
     };
     let mut frame = Frame::default();
     let (counters, key) = (frame.take(), frame.take());
-    let call = match settings.part {
-        Part::Whole => 0,
-        Part::Entry { .. } | Part::Return { .. } => frame.take_bytes(PENDING_BYTES as i16),
-    };
+    let call = if settings.part.is_of_call() { frame.take_bytes(PENDING_BYTES as i16) } else { 0 };
+    let keys = settings.part.pair().map_or(0, |pair| pair.start_keys.len());
+    let pair = PairParts::new(&mut assembler, &mut frame, keys, labels.exit);
     let emitter = Emitter {
         split,
         layout,
@@ -98,79 +118,98 @@ pub fn emit(split: &Split, layout: &Layout, settings: Settings<'_>) -> Result<Em
         assembler,
         frame,
         sources: Sources::new(&split.leaves, settings.task, string_offsets),
+        out: labels.exit,
         labels,
         counters,
         key,
         call,
         clock_slot: None,
+        pair,
     };
     emitter.program()
 }
 
-struct Labels {
-    exit: Label,
-    filter_failed: Label,
+pub(super) struct Labels {
+    /// Nothing becomes of the event.
+    pub(super) exit: Label,
+    pub(super) filter_failed: Label,
     ring_full: Label,
     rate_limited: Label,
     postpone: Label,
 }
 
-struct Emitter<'a> {
-    split: &'a Split,
-    layout: &'a Layout,
-    settings: Settings<'a>,
-    assembler: Assembler,
-    frame: Frame,
-    sources: Sources<'a>,
-    labels: Labels,
+/// Emits one program.
+pub(super) struct Emitter<'a> {
+    pub(super) split: &'a Split,
+    pub(super) layout: &'a Layout,
+    pub(super) settings: Settings<'a>,
+    pub(super) assembler: Assembler,
+    pub(super) frame: Frame,
+    pub(super) sources: Sources<'a>,
+    pub(super) labels: Labels,
     /// The frame slot of the counters' address.
     counters: i16,
+    /// The program's end.
+    out: Label,
     /// The frame slot of a map's key.
     key: i16,
     /// The frame's copy of a call that waits for its return: the clock, then the context from its eighth byte on.
     call: i16,
     /// The frame slot of the clock, when only the record's head needs it.
     clock_slot: Option<i16>,
+    pub(super) pair: PairParts,
 }
 
-impl Emitter<'_> {
+impl<'a> Emitter<'a> {
     fn program(mut self) -> Result<Emitted, SqlError> {
+        let (split, part) = (self.split, self.settings.part);
         self.assembler.at(self.settings.hook_span);
         self.assembler.mov(CONTEXT, R1);
+        if let Part::Discard(pair) = part {
+            self.discard(pair);
+            return self.finish();
+        }
         self.current_task();
-        if let Part::Return { context_bytes } = self.settings.part {
+        if let Part::Return { context_bytes } = part {
             self.take_call(context_bytes);
         }
-        let filters = &self.split.kernel_filters;
-        let reads = |condition: &Expression| {
-            let mut reads = false;
-            condition.for_each_leaf(&mut |leaf| reads |= self.split.leaves[leaf.0].is_read());
-            reads
-        };
-        let filter_reads = filters.iter().any(|filter| reads(&filter.condition));
-        let counts_early = filter_reads || filters.iter().any(|filter| filter.condition.can_fail());
+        if let Part::End(pair) = part {
+            // What holds at both ends: where it does not, there is nothing to look for.
+            self.filters(&pair.shared, |_| true)?;
+        }
+        let reads = |condition: &Expression| names_leaf(condition, |leaf| split.leaves[leaf.0].is_read());
+        let filter_reads = split.kernel_filters.iter().any(|filter| reads(&filter.condition));
+        let can_fail = split.kernel_filters.iter().any(|filter| filter.condition.can_fail());
+        let counts_early = filter_reads || can_fail || part.pair().is_some();
         if counts_early {
             self.find_counters();
         }
         if filter_reads {
             self.find_scratch();
         }
-        for filter in filters {
-            self.assembler.at(filter.span);
-            self.filter(&filter.condition);
-            self.check_frame(filter.span)?;
+        let waits = |leaf: LeafId| matches!(split.leaves[leaf.0], Leaf::Saved(_));
+        if let Part::End(pair) = part {
+            self.expect_start(pair);
+            self.filters(&split.kernel_filters, |filter| !names_leaf(&filter.condition, waits))?;
+            self.fetch_start(pair);
+            self.filters(&split.kernel_filters, |filter| names_leaf(&filter.condition, waits))?;
+        } else {
+            self.filters(&split.kernel_filters, |_| true)?;
         }
-        self.assembler.at(self.settings.hook_span);
         if !counts_early {
             self.find_counters();
         }
         if self.layout.in_scratch() && !filter_reads {
             self.find_scratch();
         }
-        if self.settings.part != Part::Whole {
+        if let Part::Start(pair) = part {
+            self.keep(pair)?;
+            return self.finish();
+        }
+        if part.is_of_call() {
             // Before anything is counted: the event may be left to the return.
-            for leaf in (0..self.split.leaves.len()).map(LeafId) {
-                if self.split.leaves[leaf.0].may_fault() {
+            for leaf in (0..split.leaves.len()).map(LeafId) {
+                if split.leaves[leaf.0].may_fault() {
                     self.fetch(leaf);
                 }
             }
@@ -185,8 +224,14 @@ impl Emitter<'_> {
         self.record()?;
         self.assembler.at(self.settings.hook_span);
         self.send();
+        self.finish()
+    }
+
+    /// The ways out, and the program.
+    fn finish(mut self) -> Result<Emitted, SqlError> {
         self.ends();
         let (text, span) = (self.settings.text, self.settings.hook_span);
+        self.check_frame(span)?;
         let stack_bytes = self.frame.bytes_most() as u16;
         let assembled = self.assembler.finish().ok_or_else(|| {
             SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "the probe's program is too long")
@@ -196,7 +241,18 @@ impl Emitter<'_> {
         Ok(Emitted { assembled, stack_bytes })
     }
 
-    fn check_frame(&self, span: Span) -> Result<(), SqlError> {
+    /// Those filters that are wanted now.
+    fn filters(&mut self, filters: &[KernelFilter], wanted: impl Fn(&KernelFilter) -> bool) -> Result<(), SqlError> {
+        for filter in filters.iter().filter(|filter| wanted(filter)) {
+            self.assembler.at(filter.span);
+            self.filter(&filter.condition);
+            self.check_frame(filter.span)?;
+        }
+        self.assembler.at(self.settings.hook_span);
+        Ok(())
+    }
+
+    pub(super) fn check_frame(&self, span: Span) -> Result<(), SqlError> {
         if !self.frame.overflowed() {
             return Ok(());
         }
@@ -210,8 +266,10 @@ impl Emitter<'_> {
 
     fn current_task(&mut self) {
         let named = |fact| self.split.leaves.contains(&Leaf::Task(fact));
-        let paired = self.settings.part != Part::Whole;
-        let needed = paired || self.settings.excluded_tgid.is_some() || named(TaskFact::Pid) || named(TaskFact::Tid);
+        let needed = self.settings.part.is_of_call()
+            || self.settings.excluded_tgid.is_some()
+            || named(TaskFact::Pid)
+            || named(TaskFact::Tid);
         if needed {
             self.assembler.call(helper::GET_CURRENT_PID_TGID);
             self.assembler.mov(PID_TGID, R0);
@@ -267,10 +325,10 @@ impl Emitter<'_> {
         self.assembler.jump(self.labels.exit);
     }
 
-    /// R0 = the value of key 0; leaves when there is none, which cannot be for arrays.
-    fn find_first(&mut self, map: MapRef) {
-        self.assembler.store_imm(Width::Four, FRAME, self.key, 0);
-        self.lookup(map, self.labels.exit);
+    /// R0 = the value of an array's entry; leaves for `missing` when there is none, which cannot be.
+    pub(super) fn find_entry(&mut self, map: MapRef, index: i32, missing: Label) {
+        self.assembler.store_imm(Width::Four, FRAME, self.key, index);
+        self.lookup(map, missing);
     }
 
     fn lookup(&mut self, map: MapRef, missing: Label) {
@@ -281,20 +339,21 @@ impl Emitter<'_> {
         self.assembler.jump_if_imm(Condition::Equal, R0, 0, missing);
     }
 
-    fn find_counters(&mut self) {
-        self.find_first(MapRef::Counters);
+    pub(super) fn find_counters(&mut self) {
+        self.find_entry(MapRef::Counters, 0, self.labels.exit);
         self.assembler.store(Width::Eight, FRAME, self.counters, R0);
     }
 
     /// The program cannot interrupt itself on one CPU (the kernel drops nested runs of a tracepoint's program), so
     /// its scratch memory is its own.
     fn find_scratch(&mut self) {
-        self.find_first(MapRef::Scratch);
+        let entry = if let Part::Start(_) = self.settings.part { ScratchEntry::Start } else { ScratchEntry::Record };
+        self.find_entry(MapRef::Scratch, entry as i32, self.labels.exit);
         self.assembler.mov(RECORD, R0);
     }
 
     /// Adds one. Uses R1 and R2.
-    fn count(&mut self, counter: Counter) {
+    pub(super) fn count(&mut self, counter: Counter) {
         self.assembler.load(Width::Eight, R1, FRAME, self.counters);
         self.assembler.load(Width::Eight, R2, R1, counter.offset());
         self.assembler.alu_imm(Alu::Add, R2, 1);
@@ -302,7 +361,7 @@ impl Emitter<'_> {
     }
 
     /// Calls the helpers that the expression's leaves need.
-    fn fetch_all(&mut self, expression: &Expression) {
+    pub(super) fn fetch_all(&mut self, expression: &Expression) {
         let mut leaves = Vec::new();
         expression.for_each_leaf(&mut |leaf| leaves.push(leaf));
         for leaf in leaves {
@@ -310,14 +369,20 @@ impl Emitter<'_> {
         }
     }
 
-    fn fetch(&mut self, leaf: LeafId) {
+    pub(super) fn fetch(&mut self, leaf: LeafId) {
         if let Some(outcome) = self.sources.fetch(&mut self.assembler, &mut self.frame, leaf) {
             let again = self.split.leaves[leaf.0].may_fault() && matches!(self.settings.part, Part::Entry { .. });
-            self.count_outcome(outcome, again);
+            self.count_outcome(outcome, leaf, again);
         }
     }
 
-    fn count_outcome(&mut self, outcome: ReadOutcome, again: bool) {
+    fn count_outcome(&mut self, outcome: ReadOutcome, leaf: LeafId, again: bool) {
+        if let Part::Start(pair) = self.settings.part
+            && pair.value.cell(&self.split.leaves[leaf.0]).is_some()
+        {
+            // It is counted where it becomes a value of a row.
+            return;
+        }
         let (readable, done) = (self.assembler.label(), self.assembler.label());
         self.assembler.jump_if_imm(Condition::GreaterEqual, R0, 0, readable);
         if again {
@@ -342,7 +407,7 @@ impl Emitter<'_> {
         self.assembler.place(yes);
     }
 
-    fn evaluator(&mut self, error: Label) -> Evaluator<'_, Sources<'_>> {
+    pub(super) fn evaluator(&mut self, error: Label) -> Evaluator<'_, Sources<'a>> {
         Evaluator { assembler: &mut self.assembler, frame: &mut self.frame, leaves: &self.sources, error }
     }
 
@@ -378,7 +443,7 @@ impl Emitter<'_> {
     }
 
     /// The frame slot of the clock, read once.
-    fn clock(&mut self) -> i16 {
+    pub(super) fn clock(&mut self) -> i16 {
         if let Part::Return { .. } = self.settings.part {
             return self.call;
         }
@@ -413,100 +478,6 @@ impl Emitter<'_> {
         self.assembler.mov(RECORD, R0);
     }
 
-    fn record(&mut self) -> Result<(), SqlError> {
-        self.assembler.load_patched(R1, Patch::ProbeId);
-        self.assembler.store(Width::Four, RECORD, PROBE_ID_OFFSET, R1);
-        self.assembler.store_imm(Width::Four, RECORD, PROBE_ID_OFFSET + 4, 0);
-        if self.layout.clock {
-            let nsecs = self.clock();
-            self.assembler.load(Width::Eight, R1, FRAME, nsecs);
-            self.assembler.store(Width::Eight, RECORD, NSECS_OFFSET, R1);
-        } else {
-            self.assembler.store_imm(Width::Eight, RECORD, NSECS_OFFSET, 0);
-        }
-        self.assembler.load_number(NULLS, 0);
-        for (index, (column, cell)) in self.split.record.iter().zip(&self.layout.cells).enumerate() {
-            self.assembler.at(column.span);
-            let (null, done) = (self.assembler.label(), self.assembler.label());
-            match &column.carried {
-                Carried::Time => {}
-                Carried::Leaf(leaf) => self.leaf(*leaf, *cell, null),
-                Carried::Value(value) => self.expression(value, *cell, null),
-            }
-            self.assembler.jump(done);
-            self.assembler.place(null);
-            self.assembler.load_number(R1, 1_i64 << index);
-            self.assembler.alu(Alu::Or, NULLS, R1);
-            self.assembler.place(done);
-            self.check_frame(column.span)?;
-        }
-        self.assembler.store(Width::Eight, RECORD, NULLS_OFFSET, NULLS);
-        Ok(())
-    }
-
-    fn expression(&mut self, value: &Expression, cell: Cell, null: Label) {
-        self.fetch_all(value);
-        let (error, done) = (self.assembler.label(), self.assembler.label());
-        self.evaluator(error).value(value, null);
-        self.store_number(cell);
-        self.assembler.jump(done);
-        if value.can_fail() {
-            self.assembler.place(error);
-            self.count(Counter::ExpressionError);
-            self.assembler.jump(null);
-        }
-        self.assembler.place(done);
-    }
-
-    fn store_number(&mut self, cell: Cell) {
-        let (offset, width) = match cell {
-            Cell::Integer { offset, bytes } => {
-                (offset, Width::of_bytes(bytes).expect("cells have two, four or eight bytes"))
-            }
-            Cell::Boolean { offset } => (offset, Width::One),
-            Cell::Text { .. } | Cell::Sized { .. } | Cell::Bytes { .. } | Cell::Time | Cell::Nsecs => {
-                unreachable!("numbers are stored in cells of numbers")
-            }
-        };
-        self.assembler.store(width, RECORD, offset as i16, R0);
-    }
-
-    fn leaf(&mut self, leaf: LeafId, cell: Cell, null: Label) {
-        match &self.split.leaves[leaf.0] {
-            // The header has it.
-            Leaf::Task(TaskFact::Nsecs) => {}
-            Leaf::Task(TaskFact::Comm) => match self.sources.comm() {
-                Some(offset) => self.copy(FRAME, offset, cell.offset(), COMM_BYTES),
-                None => comm_to(&mut self.assembler, RECORD, cell.offset() as i16),
-            },
-            Leaf::Task(_) | Leaf::Number { .. } => {
-                self.fetch(leaf);
-                self.sources.number(&mut self.assembler, leaf, null);
-                self.store_number(cell);
-            }
-            Leaf::ContextBytes { offset, length } => {
-                self.copy(CONTEXT, *offset as i16, cell.offset(), *length);
-            }
-            Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } | Leaf::String { .. } => {
-                self.fetch(leaf);
-                let status = self.sources.slot(leaf).expect("the string was just read");
-                self.assembler.load(Width::Eight, R1, FRAME, status);
-                self.assembler.jump_if_imm(Condition::Less, R1, 0, null);
-            }
-        }
-    }
-
-    /// Copies bytes into the record by aligned words. Uses R1.
-    fn copy(&mut self, from: Register, from_offset: i16, to_offset: u16, length: u16) {
-        let mut done = 0;
-        while done < length {
-            let width = chunk(from_offset + done as i16, 8, usize::from(length - done));
-            self.assembler.load(width, R1, from, from_offset + done as i16);
-            self.assembler.store(width, RECORD, (to_offset + done) as i16, R1);
-            done += u16::from(width.bytes());
-        }
-    }
-
     fn send(&mut self) {
         if self.layout.in_scratch() {
             self.find_ring();
@@ -525,27 +496,6 @@ impl Emitter<'_> {
         self.assembler.jump(self.labels.exit);
     }
 
-    /// R3 = the record's bytes: it ends with its last string.
-    fn length(&mut self) {
-        let last = self.layout.last_string.and_then(|index| match self.split.record[index].carried {
-            Carried::Leaf(leaf) => Some((leaf, self.layout.cells[index].offset())),
-            Carried::Value(_) | Carried::Time => None,
-        });
-        let Some((leaf, offset)) = last else {
-            return self.assembler.load_number(R3, i64::from(self.layout.bytes));
-        };
-        let most = self.split.leaves[leaf.0].bytes();
-        let (readable, bounded) = (self.assembler.label(), self.assembler.label());
-        self.assembler.load(Width::Eight, R3, FRAME, self.sources.slot(leaf).expect("the string was read"));
-        self.assembler.jump_if_imm(Condition::GreaterEqual, R3, 0, readable);
-        self.assembler.load_number(R3, 0);
-        self.assembler.place(readable);
-        self.assembler.jump_if_imm(Condition::LessEqualUnsigned, R3, i32::from(most), bounded);
-        self.assembler.load_number(R3, i64::from(most));
-        self.assembler.place(bounded);
-        self.assembler.alu_imm(Alu::Add, R3, i32::from(offset));
-    }
-
     fn ends(&mut self) {
         if let Part::Entry { context_bytes } = self.settings.part {
             self.assembler.place(self.labels.postpone);
@@ -560,8 +510,20 @@ impl Emitter<'_> {
             self.count(counter);
             self.assembler.jump(self.labels.exit);
         }
-        self.assembler.place(self.labels.exit);
+        match self.settings.part {
+            Part::Start(_) => self.start_ends(),
+            Part::End(pair) => self.end_ends(pair),
+            Part::Whole | Part::Entry { .. } | Part::Return { .. } | Part::Discard(_) => {}
+        }
+        self.assembler.place(self.out);
         self.assembler.load_number(R0, 0);
         self.assembler.exit();
     }
+}
+
+/// Whether the expression names such a leaf.
+fn names_leaf(expression: &Expression, is_such: impl Fn(LeafId) -> bool) -> bool {
+    let mut names = false;
+    expression.for_each_leaf(&mut |leaf| names |= is_such(leaf));
+    names
 }

@@ -2,6 +2,8 @@
 //!
 //! Meaning is DataFusion's: three-valued logic, wrapping arithmetic, errors that make the whole expression NULL.
 
+use std::collections::HashMap;
+
 /// Index of a leaf in the program's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeafId(pub usize);
@@ -162,6 +164,36 @@ impl Expression {
                 otherwise.for_each_leaf(visit);
             }
             Node::Coalesce(values) => values.iter().for_each(|value| value.for_each_leaf(visit)),
+        }
+    }
+
+    /// Gives every leaf its name in another program.
+    pub fn rename_leaves(&mut self, names: &HashMap<LeafId, LeafId>) {
+        let rename = |leaf: &mut LeafId| *leaf = names[leaf];
+        match &mut self.node {
+            Node::Null | Node::Literal(_) => {}
+            Node::Leaf(leaf) | Node::BytesIsNull(leaf) | Node::Test(leaf, _) => rename(leaf),
+            Node::Arithmetic(_, left, right)
+            | Node::Compare(_, left, right)
+            | Node::And(left, right)
+            | Node::Or(left, right) => {
+                left.rename_leaves(names);
+                right.rename_leaves(names);
+            }
+            Node::Negate(inner)
+            | Node::Not(inner)
+            | Node::IsNull(inner)
+            | Node::Is(_, inner)
+            | Node::In(inner, _, _)
+            | Node::Cast(inner, _) => inner.rename_leaves(names),
+            Node::Case(branches, otherwise) => {
+                for (condition, value) in branches {
+                    condition.rename_leaves(names);
+                    value.rename_leaves(names);
+                }
+                otherwise.rename_leaves(names);
+            }
+            Node::Coalesce(values) => values.iter_mut().for_each(|value| value.rename_leaves(names)),
         }
     }
 

@@ -269,6 +269,7 @@ fn shape(column: &super::split::RecordColumn, leaves: &[Leaf]) -> Shape {
         }
         Carried::Leaf(leaf) => match &leaves[leaf.0] {
             Leaf::Task(TaskFact::Nsecs) => Shape::Clock(Cell::Nsecs),
+            leaf @ Leaf::Saved(_) if leaf.is_number() => number(&column.data_type),
             Leaf::Task(TaskFact::Comm) => Shape::Fixed { length: super::leaf::COMM_BYTES, text: true },
             Leaf::Task(_) | Leaf::Number { .. } => number(&column.data_type),
             leaf @ (Leaf::ContextBytes { .. } | Leaf::KernelBytes { .. }) => {
@@ -276,6 +277,11 @@ fn shape(column: &super::split::RecordColumn, leaves: &[Leaf]) -> Shape {
             }
             leaf @ Leaf::String { .. } => Shape::String { length: leaf.bytes() },
             leaf @ Leaf::UserBytes { .. } => Shape::Sized { length: leaf.bytes() },
+            Leaf::Saved(saved) => match saved.as_ref() {
+                string @ Leaf::String { .. } => Shape::String { length: string.bytes() },
+                bytes @ Leaf::UserBytes { .. } => Shape::Sized { length: bytes.bytes() },
+                bytes => Shape::Fixed { length: bytes.bytes(), text: super::lower::is_text(&column.data_type) },
+            },
         },
     }
 }

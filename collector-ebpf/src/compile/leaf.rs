@@ -2,6 +2,7 @@
 
 use super::assemble::Width;
 use super::expression::Expression;
+use super::names::Side;
 
 /// Bytes of a process name with its NUL (`TASK_COMM_LEN`).
 pub const COMM_BYTES: u16 = 16;
@@ -139,12 +140,43 @@ pub enum Leaf {
         /// How many are kept.
         bytes_max: u16,
     },
+    /// What a pair's start read: kept until its end comes, and read from there.
+    Saved(Box<Leaf>),
 }
 
 impl Leaf {
+    /// The leaf as the program at the end of a pair sees it.
+    pub fn of(self, side: Side) -> Leaf {
+        match side {
+            Side::Start => Leaf::Saved(Box::new(self)),
+            Side::End => self,
+        }
+    }
+
+    /// The leaf, and by which side it is read.
+    pub fn sided(&self) -> (Side, &Leaf) {
+        match self {
+            Leaf::Saved(leaf) => (Side::Start, leaf),
+            leaf => (Side::End, leaf),
+        }
+    }
+
+    /// Whether its value is a number or a boolean.
+    pub fn is_number(&self) -> bool {
+        match self {
+            Leaf::Task(fact) => *fact != TaskFact::Comm,
+            Leaf::Number { .. } => true,
+            Leaf::ContextBytes { .. } | Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } | Leaf::String { .. } => {
+                false
+            }
+            Leaf::Saved(leaf) => leaf.is_number(),
+        }
+    }
+
     /// Whether the leaf can be NULL.
     pub fn nullable(&self) -> bool {
         match self {
+            Leaf::Saved(leaf) => leaf.nullable(),
             Leaf::Task(_) | Leaf::ContextBytes { .. } => false,
             Leaf::Number { place, .. } => place.follows_pointers(),
             Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } => true,
@@ -160,7 +192,11 @@ impl Leaf {
 
     /// Whether it is copied to memory by a helper before it can be looked at.
     pub fn is_read(&self) -> bool {
-        matches!(self, Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } | Leaf::String { .. })
+        match self {
+            Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } | Leaf::String { .. } => true,
+            Leaf::Saved(leaf) => !leaf.is_number(),
+            Leaf::Task(_) | Leaf::Number { .. } | Leaf::ContextBytes { .. } => false,
+        }
     }
 
     /// Bytes it takes in a record or in scratch memory, for what is not a number.
@@ -175,6 +211,7 @@ impl Leaf {
             Leaf::ContextBytes { length, .. } | Leaf::KernelBytes { length, .. } => *length,
             Leaf::String { bytes_max, .. } => bytes_max + 2,
             Leaf::UserBytes { bytes_max, .. } => LENGTH_BYTES + bytes_max + 2,
+            Leaf::Saved(leaf) => leaf.bytes(),
         }
     }
 
@@ -191,6 +228,8 @@ impl Leaf {
             Leaf::Task(_) => 10,
             Leaf::KernelBytes { .. } => 40,
             Leaf::UserBytes { .. } | Leaf::String { .. } => 80,
+            Leaf::Saved(leaf) if leaf.is_number() => 1,
+            Leaf::Saved(_) => 20,
         }
     }
 }

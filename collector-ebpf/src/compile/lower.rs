@@ -101,16 +101,21 @@ impl Lowering<'_> {
         let column = self
             .column(&argument.name)
             .ok_or_else(|| SqlError::new(SqlState::UNDEFINED_COLUMN, "unknown column in a memory function"))?;
-        let (place, declared) = match &column.content {
-            Content::Pointer(place, space) => (place.clone(), *space),
+        let leaf = match &column.content {
+            Content::Leaf(leaf) => Some(leaf.sided().1),
+            Content::Time | Content::Pointer(..) | Content::Enumeration { .. } | Content::Unknown => None,
+        };
+        let (place, declared) = match (&column.content, leaf) {
+            (Content::Pointer(place, space), _) => (place.clone(), *space),
             // An address in an integer: arguments of raw hooks.
-            Content::Leaf(Leaf::Number { place, bits: None, .. }) if column.data_type == DataType::Int64 => {
+            (_, Some(Leaf::Number { place, bits: None, .. })) if column.data_type == DataType::Int64 => {
                 (place.clone(), Space::Kernel)
             }
-            Content::Leaf(Leaf::String { at, space, .. }) => {
-                return Ok(Some(Leaf::String { at: at.clone(), space: *space, bytes_max }));
+            (_, Some(Leaf::String { at, space, .. })) => {
+                let string = Leaf::String { at: at.clone(), space: *space, bytes_max };
+                return Ok(Some(string.of(column.side)));
             }
-            Content::Leaf(leaf) if is_text(&column.data_type) => return Ok(Some(leaf.clone())),
+            (Content::Leaf(leaf), _) if is_text(&column.data_type) => return Ok(Some(leaf.clone())),
             _ => {
                 return Err(SqlError::new(
                     SqlState::DATATYPE_MISMATCH,
@@ -131,7 +136,7 @@ impl Lowering<'_> {
             )
             .hint(format!("Write {right}({}).", argument.name)));
         }
-        Ok(Some(Leaf::String { at: StringAt::Pointer(place), space, bytes_max }))
+        Ok(Some(Leaf::String { at: StringAt::Pointer(place), space, bytes_max }.of(column.side)))
     }
 
     fn column(&self, name: &str) -> Option<&Column> {

@@ -1,29 +1,33 @@
-//! From a query on a hook to a program, a record layout and the part after the kernel. Touches no kernel.
+//! From a query on hooks to a program, a record layout and the part after the kernel. Touches no kernel.
 //!
-//! The passes, in order: clauses → names → bind → split → layout → emit.
+//! The passes, in order: clauses → names → bind → split (→ pair) → layout → emit.
 
 pub mod position; // Line and column → character position.
 pub mod clauses; // One SELECT on one hook; the rest refused at its place.
 pub mod leaf; // What programs can read.
 pub mod names; // Identifiers → columns.
+mod star; // `*` → columns.
 pub mod enumerations; // Text to the user, numbers to the kernel.
 pub mod bind; // Expressions → DataFusion's, typed and folded.
 pub mod expression; // Expressions as the kernel runs them.
 pub mod lower; // DataFusion's expressions → the kernel's.
 pub mod bytes; // Bytes of the process's memory → leaves.
 pub mod split; // Kernel | after it.
+pub mod pair; // Two hooks that are joined.
 pub mod layout; // Where a record's columns lie.
 pub mod assemble; // Instructions, labels, jumps.
 pub mod evaluate; // The kernel's expressions → instructions.
 pub mod read; // Leaves → instructions.
+mod record; // A record's bytes → instructions.
 pub mod emit; // The whole program.
+pub(crate) mod program; // What can be loaded.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Column as ColumnName, DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, ExprSchemable};
-use datafusion::sql::sqlparser::ast::{self, SelectItem, Spanned};
+use datafusion::sql::sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind, Spanned};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::names::folded;
 use probepilot_sql::statement::ProbeQuery;
@@ -34,15 +38,15 @@ use crate::after::AfterPart;
 use crate::decode::RecordDecoder;
 use crate::explain;
 use crate::functions::{ProcessFacts, process};
-use crate::kernel::{BtfKind, Hook, HookContext, HookKind, Kernel, Place};
-use crate::object::{PENDING_BYTES, ProgramObject, SourceLine};
+use crate::kernel::{Hook, HookContext, Kernel};
+use crate::object::ProgramObject;
 use bind::Binder;
-use clauses::Clauses;
-use emit::{Emitted, Part, Settings};
+use clauses::{Clauses, HookClause};
+use emit::{Part, Settings};
 use layout::Layout;
-use leaf::{Leaf, TaskFact};
-use names::{START_COLUMN, Scope};
-use read::TaskOffsets;
+use names::{START_COLUMN, Scope, Side, StartHook};
+use pair::Pair;
+use program::{excluded, object, return_hook, task_offsets};
 use split::{Planned, Split};
 
 /// What to compile for.
@@ -86,6 +90,7 @@ pub struct CompiledProbe {
     pub summary: String,
     pub(crate) split: Arc<Split>,
     pub(crate) layout: Arc<Layout>,
+    pub(crate) pair: Option<Arc<Pair>>,
     pub(crate) stack_bytes: u16,
     after: Arc<AfterPart>,
 }
@@ -107,7 +112,7 @@ impl CompiledProbe {
     }
 }
 
-/// Compiles a query on one hook of this kernel.
+/// Compiles a query on a hook of this kernel, or on a pair of them.
 ///
 /// # Errors
 /// Whatever is wrong with the query, with its position: names (42P01, 42703, 42883), types (42804), what is not done
@@ -125,59 +130,93 @@ pub fn compile(
             .hint("To stop a probe after a while, set run_for; to thin it, set max_rows_per_second.")
             .at(query.query.limit_clause.as_ref().and_then(|clause| position::of_span(text, clause.span()))));
     }
-    let hook_parts: Vec<&str> = clauses.hook.iter().map(String::as_str).collect();
-    let hook = kernel.hook(&hook_parts).map_err(|error| error.at(position::of_span(text, clauses.hook_span)))?;
+    let hook = find_hook(kernel, &clauses.hook, text)?;
+    let start = clauses.join.as_ref().map(|join| {
+        let hook = find_hook(kernel, &join.start, text)?;
+        Ok::<_, SqlError>(StartHook { hook, alias: join.start.alias.clone() })
+    });
+    let hook_span = clauses.hook.span;
     let binder = Binder::new(facts, options.stored)?;
     let mut scope = Scope {
         kernel,
         hook: Arc::clone(&hook),
-        alias: clauses.alias.clone(),
+        alias: clauses.hook.alias.clone(),
+        start: start.transpose()?,
         text,
         columns: Vec::new(),
         notices: Vec::new(),
+    };
+    let keys = match &clauses.join {
+        Some(join) => pair::key::bind(join, &binder, &mut scope)?,
+        None => Vec::new(),
     };
     let (items, conjuncts) = resolve(query, &clauses, &binder, &mut scope, options.stored)?;
     let conjuncts = bind_filter(conjuncts, &binder, &scope)?;
     let mut items = bind_items(items, &binder, &scope)?;
     if options.stored {
-        items = with_common_columns(items, &binder, &mut scope, options, clauses.hook_span)?;
+        items = with_common_columns(items, &binder, &mut scope, options, hook_span)?;
     }
     let schema = bind::schema(&scope.columns)?;
     let columns = items.iter().map(|item| item.column(&schema, text)).collect::<Result<Vec<_>, _>>()?;
     let outputs = items.into_iter().map(|item| item.planned).collect();
-    let split = split::split(&scope, &schema, conjuncts, outputs)?;
-    let returns = return_hook(kernel, &hook, &split);
+    let (conjuncts, start_filters) = pair::separate(&scope, &schema, conjuncts);
+    let mut split = split::split(&scope, &schema, conjuncts, outputs)?;
+    let pair = match &clauses.join {
+        Some(join) => {
+            let parts = pair::Parts {
+                scope: &scope,
+                schema: &schema,
+                keys: &keys,
+                span: join.start.span,
+                filters: start_filters,
+                excludes_process: options.excluded_tgid.is_some(),
+            };
+            Some(pair::plan(parts, &mut split)?)
+        }
+        None => None,
+    };
+    let returns = if pair.is_some() { None } else { return_hook(kernel, &hook, &split) };
     let layout = layout::layout(&split, returns.is_some()).map_err(|refused| refused.to_sql(text))?;
-    let task_offsets =
-        task_offsets(kernel, &split).map_err(|error| error.at(position::of_span(text, clauses.hook_span)))?;
+    let task_offsets = task_offsets(kernel, &split).map_err(|error| error.at(position::of_span(text, hook_span)))?;
     let settings = Settings {
         text,
-        hook_span: clauses.hook_span,
-        // Elsewhere the current task says nothing about whose event it is.
-        excluded_tgid: options.excluded_tgid.filter(|_| hook.context == HookContext::Task),
+        hook_span,
+        excluded_tgid: excluded(options, &hook),
         rate_limited: options.stored,
         task: task_offsets,
         part: returns.as_ref().map_or(Part::Whole, |(_, context_bytes)| Part::Entry { context_bytes: *context_bytes }),
     };
-    let emitted = emit::emit(&split, &layout, settings)?;
-    let mut program = object(&emitted, hook, &layout, options, text);
+    let (mut program, mut stack_bytes) = match &pair {
+        Some(pair) => pair::programs::programs(pair, (&split, &layout), (kernel, hook), options, settings)?,
+        None => {
+            let emitted = emit::emit(&split, &layout, settings)?;
+            (object(&emitted, hook, &layout, options, text), emitted.stack_bytes)
+        }
+    };
     if let Some((hook, context_bytes)) = returns {
         let settings = Settings { part: Part::Return { context_bytes }, ..settings };
         let emitted = emit::emit(&split, &layout, settings)?;
-        program.companion = Some(Box::new(object(&emitted, hook, &layout, options, text)));
+        stack_bytes = stack_bytes.max(emitted.stack_bytes);
+        program.companions.push(object(&emitted, hook, &layout, options, text));
     }
     let after = after_part(&split, &columns, &binder, text)?;
     Ok(CompiledProbe {
-        summary: explain::summary(&split, &columns),
+        summary: explain::summary(&split, pair.as_ref(), &columns),
         object: program,
         columns,
         limit: clauses.limit,
         notices: scope.notices,
         split: Arc::new(split),
         layout: Arc::new(layout),
-        stack_bytes: emitted.stack_bytes,
+        pair: pair.map(Arc::new),
+        stack_bytes,
         after: Arc::new(after),
     })
+}
+
+fn find_hook(kernel: &Kernel, clause: &HookClause, text: &str) -> Result<Arc<Hook>, SqlError> {
+    let parts: Vec<&str> = clause.name.iter().map(String::as_str).collect();
+    kernel.hook(&parts).map_err(|error| error.at(position::of_span(text, clause.span)))
 }
 
 /// An item of the select list whose names are resolved.
@@ -220,7 +259,13 @@ fn resolve(
             SelectItem::ExprWithAlias { expr, alias } => (expr.clone(), folded(alias)),
             SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => {
                 let span = item.span();
-                for (mut expression, name) in scope.star() {
+                let qualifier = match item {
+                    SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
+                        Some(name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect::<Vec<_>>())
+                    }
+                    _ => None,
+                };
+                for (mut expression, name) in scope.star(qualifier.as_deref(), span)? {
                     let text = expression.to_string();
                     scope.resolve(&mut expression)?;
                     items.push(NamedItem { expression, name, comment: None, span, text });
@@ -365,14 +410,16 @@ fn with_common_columns(
     span: Span,
 ) -> Result<Vec<Item>, SqlError> {
     let notices = scope.notices.len();
-    let time = scope.column(&["time".to_owned()], span)?;
+    let time = scope.column_of(Side::End, &["time".to_owned()], span)?;
     scope.notices.truncate(notices);
     let event_time = Expr::Column(ColumnName::new_unqualified(time));
     let internal = |error| SqlError::internal("cannot plan the common columns", error);
-    let upid = if scope.hook.context == HookContext::Task {
+    // Of a pair whose end runs in an interrupt, the process is the start's.
+    let of_task = |side: &Side| scope.hook(*side).context == HookContext::Task;
+    let upid = if let Some(side) = [Side::End, Side::Start].into_iter().find(of_task) {
         // The user did not name these two: nothing is said about them.
-        let pid = scope.column(&["pid".to_owned()], span)?;
-        let start = scope.column(&[START_COLUMN.to_owned()], span)?;
+        let pid = scope.column_of(side, &["pid".to_owned()], span)?;
+        let start = scope.column_of(side, &[START_COLUMN.to_owned()], span)?;
         scope.notices.truncate(notices);
         let process = [pid, start].map(|name| Expr::Column(ColumnName::new_unqualified(name)));
         binder.simplify(binder.function(process::UPID).call(process.to_vec()), scope).map_err(internal)?
@@ -439,34 +486,6 @@ fn require(item: &Item, schema: &DFSchema, sql_type: SqlType, text: &str) -> Res
     .at(position::of_span(text, item.planned.span)))
 }
 
-/// Offsets within the current task, when the program follows it.
-fn task_offsets(kernel: &Kernel, split: &Split) -> Result<TaskOffsets, SqlError> {
-    let needed =
-        [TaskFact::Ppid, TaskFact::StartBoottime].into_iter().any(|fact| split.leaves.contains(&Leaf::Task(fact)));
-    if !needed {
-        return Ok(TaskOffsets::default());
-    }
-    let btf = kernel.btf();
-    let task = btf.find(BtfKind::Struct, "task_struct");
-    let offset = |names: &[&str]| {
-        names
-            .iter()
-            .find_map(|name| btf.member(task?, name))
-            .and_then(|member| i16::try_from(member.bit_offset / 8).ok())
-            .ok_or_else(|| {
-                SqlError::unsupported(format!("this kernel's types have no task_struct.{}", names[0]))
-                    .hint("The columns ppid and upid need a kernel built with BTF.")
-            })
-    };
-    Ok(TaskOffsets {
-        real_parent: offset(&["real_parent"])?,
-        tgid: offset(&["tgid"])?,
-        group_leader: offset(&["group_leader"])?,
-        // Called so before Linux 5.5.
-        start_boottime: offset(&["start_boottime", "real_start_time"])?,
-    })
-}
-
 fn after_part(split: &Split, columns: &[OutputColumn], binder: &Binder, text: &str) -> Result<AfterPart, SqlError> {
     let fields: Vec<Field> =
         split.record.iter().map(|column| Field::new(&column.name, column.data_type.clone(), true)).collect();
@@ -491,60 +510,6 @@ fn after_part(split: &Split, columns: &[OutputColumn], binder: &Binder, text: &s
     let asks_for_processes =
         split.after_filters.iter().chain(&split.outputs).any(|planned| process::asks(&planned.expr));
     Ok(AfterPart::new(record_schema, Arc::new(output_schema), filters, outputs, asks_for_processes))
-}
-
-fn object(emitted: &Emitted, hook: Arc<Hook>, layout: &Layout, options: &CompileOptions, text: &str) -> ProgramObject {
-    let Emitted { assembled, .. } = emitted;
-    let lines = assembled
-        .spans
-        .iter()
-        .filter_map(|(insn, span)| {
-            Some(SourceLine {
-                insn: *insn,
-                text: position::line(text, *span)?.trim_end().to_owned(),
-                line: u32::try_from(span.start.line).ok()?,
-                column: u32::try_from(span.start.column).ok()?,
-            })
-        })
-        .collect();
-    ProgramObject {
-        name: options.name.clone(),
-        hook,
-        insns: assembled.insns.clone(),
-        map_uses: assembled.map_uses.clone(),
-        patches: assembled.patches.clone(),
-        scratch_bytes: u32::from(layout.scratch_bytes),
-        lines,
-        companion: None,
-    }
-}
-
-/// System calls after which the memory they were given is gone, or that do not return.
-const WITHOUT_RETURN: [&str; 5] = ["execve", "execveat", "exit", "exit_group", "rt_sigreturn"];
-
-/// Where strings that could not be read at a system call's entry are read again, and the bytes of the entry's context;
-/// `None` where nothing is to be read again or there is no such place.
-fn return_hook(kernel: &Kernel, hook: &Hook, split: &Split) -> Option<(Arc<Hook>, u16)> {
-    let call = hook.name.strip_prefix("sys_enter_").filter(|call| !WITHOUT_RETURN.contains(call))?;
-    if !taxes_system_calls(hook) || !split.leaves.iter().any(Leaf::may_fault) {
-        return None;
-    }
-    let mut context_bytes = 8;
-    for field in &hook.fields {
-        let Place::ContextOffset { offset } = field.place else { return None };
-        // Numbers of calls take four bytes, arguments a slot of eight; both end in the slot they start in.
-        context_bytes = context_bytes.max(offset / 8 * 8 + 8);
-    }
-    if u32::from(context_bytes) > PENDING_BYTES {
-        return None;
-    }
-    let returns = kernel.hook(&["tracepoint", "syscalls", &format!("sys_exit_{call}")]).ok()?;
-    Some((returns, context_bytes))
-}
-
-/// Whether the hook sees every system call to find one: it costs all of them something.
-pub(crate) fn taxes_system_calls(hook: &Hook) -> bool {
-    hook.kind == HookKind::Tracepoint && hook.group == "syscalls"
 }
 
 #[cfg(test)]

@@ -39,11 +39,22 @@ pub enum Content {
     Unknown,
 }
 
+/// Which event of a pair; the only one of a query on one hook is the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Of the hook before JOIN: kept until its end comes.
+    Start,
+    /// Of the hook behind JOIN: makes the row.
+    End,
+}
+
 /// A column that the query names.
 #[derive(Clone, Debug)]
 pub struct Column {
-    /// Unique: `pid`, `args.pid`, `next.real_parent.tgid`.
+    /// Unique: `pid`, `args.pid`, `next.real_parent.tgid`; in a join with the hook's alias before it.
     pub name: String,
+    /// Whose it is.
+    pub side: Side,
     /// What the planner takes it for.
     pub data_type: DataType,
     /// What it is.
@@ -73,14 +84,14 @@ pub fn time_type() -> DataType {
 }
 
 /// A fact of the current task by its column name.
-struct TaskColumn {
-    name: &'static str,
+pub(super) struct TaskColumn {
+    pub(super) name: &'static str,
     fact: Option<TaskFact>,
     data_type: fn() -> DataType,
     comment: &'static str,
 }
 
-const TASK_COLUMNS: [TaskColumn; 11] = [
+pub(super) const TASK_COLUMNS: [TaskColumn; 11] = [
     task("time", None, time_type, "when the event happened"),
     task("pid", Some(TaskFact::Pid), || DataType::Int32, "process (thread group) id"),
     task("tid", Some(TaskFact::Tid), || DataType::Int32, "thread id"),
@@ -107,6 +118,15 @@ const fn task(
     TaskColumn { name, fact, data_type, comment }
 }
 
+/// The hook before JOIN.
+#[derive(Clone, Debug)]
+pub struct StartHook {
+    /// The hook.
+    pub hook: Arc<Hook>,
+    /// Its alias.
+    pub alias: Option<String>,
+}
+
 /// The names a query may use, and those it did.
 pub struct Scope<'a> {
     /// The kernel.
@@ -115,6 +135,8 @@ pub struct Scope<'a> {
     pub hook: Arc<Hook>,
     /// Its alias.
     pub alias: Option<String>,
+    /// The hook that is joined to it: the start of a pair.
+    pub start: Option<StartHook>,
     /// The whole statement, for positions.
     pub text: &'a str,
     /// Columns named so far.
@@ -132,116 +154,161 @@ impl Scope<'_> {
         }
     }
 
-    /// The columns of `*`: the current task's, then the event's.
-    ///
-    /// An event's field whose name the task's columns have is called `args_…`. Pointers to characters are read; other
-    /// pointers, structs and arrays are left out.
-    pub fn star(&self) -> Vec<(Expr, String)> {
-        let mut items = Vec::new();
-        for column in TASK_COLUMNS.iter().filter(|column| column.name != START_COLUMN) {
-            items.push((Expr::Identifier(Ident::new(column.name)), column.name.to_owned()));
+    /// The hook of a side; of a query on one hook there is only the end's.
+    pub fn hook(&self, side: Side) -> &Arc<Hook> {
+        match (&self.start, side) {
+            (Some(start), Side::Start) => &start.hook,
+            _ => &self.hook,
         }
-        for field in &self.hook.fields {
-            let path = || {
-                let plain = field.name == field.name.to_lowercase();
-                let name = field.name.as_str();
-                let name = if plain { Ident::new(name) } else { Ident::with_quote('"', name) };
-                Expr::CompoundIdentifier(vec![Ident::new(ARGUMENTS), name])
-            };
-            let collides = TASK_COLUMNS.iter().any(|column| column.name == field.name);
-            let name = if collides { format!("{ARGUMENTS}_{}", field.name) } else { field.name.clone() };
-            let item = match &field.ty {
-                KernelType::UserPointer { to } if to == "char" => call("user_string", path()),
-                KernelType::KernelPointer { to, .. } if to == "char" => call("kernel_string", path()),
-                KernelType::Int { .. }
-                | KernelType::Bool
-                | KernelType::Enum { .. }
-                | KernelType::CharArray { .. }
-                | KernelType::ByteArray { .. }
-                | KernelType::DataLocString => path(),
-                KernelType::IntArray { .. }
-                | KernelType::DataLocBytes
-                | KernelType::UserPointer { .. }
-                | KernelType::KernelPointer { .. }
-                | KernelType::Aggregate { .. }
-                | KernelType::Opaque { .. } => continue,
-            };
-            items.push((item, name));
+    }
+
+    /// By which a side's columns are told from the other's.
+    pub fn label(&self, side: Side) -> &str {
+        let (hook, alias) = match (&self.start, side) {
+            (Some(start), Side::Start) => (&start.hook, &start.alias),
+            _ => (&self.hook, &self.alias),
+        };
+        alias.as_deref().unwrap_or(&hook.name)
+    }
+
+    /// The sides there are, in the order of FROM.
+    pub(super) fn sides(&self) -> &'static [Side] {
+        if self.start.is_some() { &[Side::Start, Side::End] } else { &[Side::End] }
+    }
+
+    /// Refuses two hooks that go by one name.
+    pub fn check_labels(&self, span: Span) -> Result<(), SqlError> {
+        if self.start.is_none() || self.label(Side::Start) != self.label(Side::End) {
+            return Ok(());
         }
-        items
+        let name = self.label(Side::End);
+        Err(SqlError::new(SqlState::DUPLICATE_ALIAS, format!("table name \"{name}\" specified more than once"))
+            .hint("Give each hook an alias.")
+            .at(position::of_span(self.text, span)))
     }
 
     /// The unique name of the column that these parts name, which is now known.
     pub fn column(&mut self, parts: &[String], span: Span) -> Result<String, SqlError> {
-        let parts = self.without_qualifier(parts);
+        let sides = self.sides();
+        let qualified = sides.iter().find_map(|&side| Some((side, self.without_qualifier(side, parts)?.to_vec())));
+        if let Some((side, parts)) = qualified {
+            return self.column_of(side, &parts, span);
+        }
+        if let [only] = sides {
+            return self.column_of(*only, parts, span);
+        }
+        let known: Vec<Side> = sides.iter().copied().filter(|&side| self.knows(side, parts)).collect();
+        match known.as_slice() {
+            [side] => self.column_of(*side, parts, span),
+            [] => Err(self.unknown(Side::End, &parts.join("."), span)),
+            _ => {
+                let name = parts.join(".");
+                let both = sides.iter().map(|&side| format!("{}.{name}", self.label(side))).collect::<Vec<_>>();
+                Err(SqlError::new(SqlState::AMBIGUOUS_COLUMN, format!("column reference \"{name}\" is ambiguous"))
+                    .hint(format!("Write {}.", both.join(" or ")))
+                    .at(position::of_span(self.text, span)))
+            }
+        }
+    }
+
+    /// Whether a name without a qualifier can be of this side.
+    fn knows(&self, side: Side, parts: &[String]) -> bool {
+        let hook = self.hook(side);
+        match parts {
+            [first, second, ..] if first == ARGUMENTS && hook.field(ARGUMENTS).is_none() => {
+                hook.field(second).is_some()
+            }
+            [name] if TASK_COLUMNS.iter().any(|column| column.name == *name) => true,
+            [first, ..] => hook.field(first).is_some(),
+            [] => false,
+        }
+    }
+
+    /// The unique name of a side's column, which is now known; `parts` are without a qualifier.
+    pub fn column_of(&mut self, side: Side, parts: &[String], span: Span) -> Result<String, SqlError> {
+        let hook = Arc::clone(self.hook(side));
         let (parts, event_only) = match parts {
-            [first, rest @ ..] if first == ARGUMENTS && !rest.is_empty() && self.hook.field(ARGUMENTS).is_none() => {
+            [first, rest @ ..] if first == ARGUMENTS && !rest.is_empty() && hook.field(ARGUMENTS).is_none() => {
                 (rest, true)
             }
             parts => (parts, false),
         };
-        let [first, members @ ..] = parts else { return Err(self.unknown(&parts.join("."), span)) };
+        let [first, members @ ..] = parts else { return Err(self.unknown(side, &parts.join("."), span)) };
         let task = TASK_COLUMNS.iter().find(|column| column.name == *first);
         if let Some(task) = task.filter(|_| !event_only && members.is_empty()) {
-            return Ok(self.task_column(task, span));
+            return Ok(self.task_column(side, task, span));
         }
-        if self.hook.field(first).is_none() {
-            return Err(self.unknown(&parts.join("."), span));
+        if hook.field(first).is_none() {
+            return Err(self.unknown(side, &parts.join("."), span));
         }
         let path = parts.join(".").replace(".[", "[");
         let name = if task.is_some() { format!("{ARGUMENTS}.{path}") } else { path };
+        let name = self.unique(side, &name);
         if !self.columns.iter().any(|column| column.name == name) {
-            let columns = self.event_columns(name.clone(), parts, span)?;
+            let columns = self.event_columns(side, name.clone(), parts, span)?;
             self.columns.extend(columns);
         }
         Ok(name)
     }
 
-    /// Drops `tracepoint.sched_switch.`, `sched_switch.` or the alias from the front.
-    fn without_qualifier<'p>(&self, parts: &'p [String]) -> &'p [String] {
-        let hook = self.hook.as_ref();
+    fn unique(&self, side: Side, name: &str) -> String {
+        if self.start.is_some() { format!("{}.{name}", self.label(side)) } else { name.to_owned() }
+    }
+
+    /// The parts without `tracepoint.sched_switch.`, `sched_switch.` or the alias; `None` when none is there.
+    pub(super) fn without_qualifier<'p>(&self, side: Side, parts: &'p [String]) -> Option<&'p [String]> {
+        let hook = self.hook(side).as_ref();
         let schema = hook.kind.schema();
-        if let Some(alias) = &self.alias {
+        let alias = match (&self.start, side) {
+            (Some(start), Side::Start) => &start.alias,
+            _ => &self.alias,
+        };
+        if let Some(alias) = alias {
             return match parts {
-                [first, rest @ ..] if first == alias && !rest.is_empty() => rest,
-                parts => parts,
+                [first, rest @ ..] if first == alias && !rest.is_empty() => Some(rest),
+                _ => None,
             };
         }
         match parts {
             [first, group, name, rest @ ..]
                 if first == schema && *group == hook.group && *name == hook.name && !rest.is_empty() =>
             {
-                rest
+                Some(rest)
             }
-            [first, name, rest @ ..] if first == schema && *name == hook.name && !rest.is_empty() => rest,
-            [name, rest @ ..] if *name == hook.name && !rest.is_empty() && hook.field(name).is_none() => rest,
-            parts => parts,
+            [first, name, rest @ ..] if first == schema && *name == hook.name && !rest.is_empty() => Some(rest),
+            [name, rest @ ..] if *name == hook.name && !rest.is_empty() && hook.field(name).is_none() => Some(rest),
+            _ => None,
         }
     }
 
-    fn task_column(&mut self, task: &TaskColumn, span: Span) -> String {
-        if !self.columns.iter().any(|column| column.name == task.name) {
-            let bystander = self.hook.context != HookContext::Task && task.fact.is_some_and(TaskFact::belongs_to_task);
-            let content = match task.fact {
-                None => Content::Time,
-                Some(_) if bystander => Content::Unknown,
-                Some(fact) => Content::Leaf(Leaf::Task(fact)),
+    fn task_column(&mut self, side: Side, task: &TaskColumn, span: Span) -> String {
+        let name = self.unique(side, task.name);
+        if !self.columns.iter().any(|column| column.name == name) {
+            let hook = Arc::clone(self.hook(side));
+            let bystander = hook.context != HookContext::Task && task.fact.is_some_and(TaskFact::belongs_to_task);
+            let content = match (task.fact, side) {
+                (None, Side::End) => Content::Time,
+                // The start's time is its clock, which is kept until the end.
+                (None, Side::Start) => Content::Leaf(Leaf::Task(TaskFact::Nsecs).of(side)),
+                (Some(_), _) if bystander => Content::Unknown,
+                (Some(fact), _) => Content::Leaf(Leaf::Task(fact).of(side)),
             };
-            if self.hook.field(task.name).is_some() {
+            if hook.field(task.name).is_some() {
                 self.notices.push(format!(
-                    "\"{0}\" is the current task's; the event's own field is {ARGUMENTS}.{0}",
-                    task.name
+                    "\"{0}\" is the current task's; the event's own field is {1}",
+                    name,
+                    self.unique(side, &format!("{ARGUMENTS}.{}", task.name))
                 ));
             }
             if bystander {
-                let context = self.hook.context.as_str();
+                let context = hook.context.as_str();
                 self.notices.push(format!(
-                    "\"{}\" is NULL: {} runs in context \"{context}\", where the current task may have been interrupted",
-                    task.name, self.hook
+                    "\"{name}\" is NULL: {hook} runs in context \"{context}\", where the current task may have been interrupted"
                 ));
             }
             self.columns.push(Column {
-                name: task.name.to_owned(),
+                name: name.clone(),
+                side,
                 data_type: (task.data_type)(),
                 content,
                 comment: task.comment.to_owned(),
@@ -249,21 +316,23 @@ impl Scope<'_> {
                 labels: None,
             });
         }
-        task.name.to_owned()
+        name
     }
 
     /// The column, and behind an enumeration's the one of its number.
-    fn event_columns(&self, name: String, parts: &[String], span: Span) -> Result<Vec<Column>, SqlError> {
+    fn event_columns(&self, side: Side, name: String, parts: &[String], span: Span) -> Result<Vec<Column>, SqlError> {
+        let hook = self.hook(side);
         let at = |error: SqlError| error.at(position::of_span(self.text, span));
         let (parts, element) = match parts {
             [path @ .., last] if !path.is_empty() && element_number(last).is_some() => (path, element_number(last)),
             parts => (parts, None),
         };
         let mut labels = None;
-        let (ty, place, bits, declaration) = if self.hook.kind == HookKind::BtfTracepoint {
+        let (ty, place, bits, declaration) = if hook.kind == HookKind::BtfTracepoint {
             let names: Vec<&str> = parts.iter().map(String::as_str).collect();
-            let path = self.kernel.field_path(&self.hook, &names).map_err(at)?;
-            let argument = u8::try_from(path.argument).map_err(|_| at(self.no_value(&name, "too many arguments")))?;
+            let path = self.kernel.field_path(hook, &names).map_err(at)?;
+            let argument =
+                u8::try_from(path.argument).map_err(|_| at(self.no_value(hook, &name, "too many arguments")))?;
             let place = match path.offset {
                 None => Location::Here(Place::Context { offset: u16::from(argument) * 8 }),
                 Some(offset) => Location::Here(Place::Btf { argument, pointers: path.pointers, offset }),
@@ -273,11 +342,11 @@ impl Scope<'_> {
             let [field_name] = parts else {
                 return Err(at(SqlError::new(
                     SqlState::WRONG_OBJECT_TYPE,
-                    format!("field \"{}\" of {} has no members", parts[0], self.hook),
+                    format!("field \"{}\" of {hook} has no members", parts[0]),
                 )
                 .hint("Members are followed in hooks of kind tp_btf.")));
             };
-            let field = self.hook.field(field_name).expect("the caller found the field");
+            let field = hook.field(field_name).expect("the caller found the field");
             let place = match field.place {
                 FieldPlace::ContextOffset { offset } => Location::Here(Place::Context { offset }),
                 FieldPlace::BtfArgument { index } => Location::Here(Place::Context { offset: index * 8 }),
@@ -289,34 +358,40 @@ impl Scope<'_> {
         };
         let (ty, place) = match element {
             None => (ty, place),
-            Some(number) => self.element(&ty, place, number, &name, &declaration).map_err(at)?,
+            Some(number) => self.element(hook, &ty, place, number, (&name, &declaration)).map_err(at)?,
         };
-        let (data_type, content) = content(&ty, place, bits).ok_or_else(|| at(self.no_value(&name, &declaration)))?;
+        let (data_type, content) =
+            content(&ty, place, bits).ok_or_else(|| at(self.no_value(hook, &name, &declaration)))?;
+        let content = match content {
+            Content::Leaf(leaf) => Content::Leaf(leaf.of(side)),
+            other => other,
+        };
         let KernelType::Enum { values, .. } = &ty else {
             let labels = labels.map(|labels| Arc::new(Names::new(labels)));
-            return Ok(vec![Column { name, data_type, content, comment: declaration, span, labels }]);
+            return Ok(vec![Column { name, side, data_type, content, comment: declaration, span, labels }]);
         };
         // No name a user can write.
         let number = format!("{name}#number");
         let text = Column {
             name,
+            side,
             data_type: DataType::Utf8View,
             content: Content::Enumeration { number: number.clone() },
             comment: declaration.clone(),
             span,
             labels: Some(Arc::new(Names::new(values))),
         };
-        Ok(vec![text, Column { name: number, data_type, content, comment: declaration, span, labels: None }])
+        Ok(vec![text, Column { name: number, side, data_type, content, comment: declaration, span, labels: None }])
     }
 
     /// An element of an array, counted from 1.
     fn element(
         &self,
+        hook: &Hook,
         array: &KernelType,
         location: Location,
         number: u64,
-        name: &str,
-        declaration: &str,
+        (name, declaration): (&str, &str),
     ) -> Result<(KernelType, Location), SqlError> {
         let (bytes, signed, length) = match array {
             KernelType::IntArray { bytes, signed, length } => (*bytes, *signed, *length),
@@ -335,7 +410,7 @@ impl Scope<'_> {
                 .hint(format!("The elements are numbered from 1 to {length}."))
         })?;
         let behind = index * u32::from(bytes);
-        let far = || self.no_value(name, declaration);
+        let far = || self.no_value(hook, name, declaration);
         let location = match location {
             Location::Here(Place::Context { offset }) => {
                 let offset = u32::from(offset).checked_add(behind).and_then(|offset| u16::try_from(offset).ok());
@@ -350,47 +425,27 @@ impl Scope<'_> {
         Ok((KernelType::Int { bytes, signed }, location))
     }
 
-    fn no_value(&self, name: &str, declaration: &str) -> SqlError {
-        SqlError::unsupported(format!("column \"{name}\" of {} has no value in SQL", self.hook))
+    fn no_value(&self, hook: &Hook, name: &str, declaration: &str) -> SqlError {
+        SqlError::unsupported(format!("column \"{name}\" of {hook} has no value in SQL"))
             .detail(format!("The kernel declares it as {declaration}."))
     }
 
-    fn unknown(&self, name: &str, span: Span) -> SqlError {
-        let error =
-            SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist in {}", self.hook))
-                .at(position::of_span(self.text, span));
+    fn unknown(&self, side: Side, name: &str, span: Span) -> SqlError {
+        let hook = self.hook(side);
+        let error = SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist in {hook}"))
+            .at(position::of_span(self.text, span));
         let names = TASK_COLUMNS
             .iter()
             .map(|column| column.name)
             .filter(|name| *name != START_COLUMN)
-            .chain(self.hook.fields.iter().map(|field| field.name.as_str()));
+            .chain(hook.fields.iter().map(|field| field.name.as_str()));
         let near = nearest(name, names);
         if near.is_empty() {
-            error.hint(format!("SHOW COLUMNS FROM {} lists its columns.", self.hook))
+            error.hint(format!("SHOW COLUMNS FROM {} lists its columns.", hook))
         } else {
             error.hint(format!("Perhaps you meant {}.", near.join(" or ")))
         }
     }
-}
-
-fn call(function: &str, argument: Expr) -> Expr {
-    use datafusion::sql::sqlparser::ast::{
-        Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, ObjectName,
-    };
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(function)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))],
-            clauses: vec![],
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    })
 }
 
 enum Location {

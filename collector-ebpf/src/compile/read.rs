@@ -7,7 +7,9 @@ use super::assemble::{
 };
 use super::evaluate::{BytesAt, Evaluator, Frame, Leaves, chunk};
 use super::expression::LeafId;
+use super::layout::NULLS_OFFSET;
 use super::leaf::{COMM_BYTES, LENGTH_BYTES, Leaf, Place, Space, StringAt, TaskFact};
+use super::pair::value::{SavedCell, Value};
 
 /// Numbers by which programs call the kernel's helpers; the order of `enum bpf_func_id`.
 pub mod helper {
@@ -28,6 +30,7 @@ pub mod helper {
     pub const RINGBUF_OUTPUT: i32 = 130;
     pub const RINGBUF_RESERVE: i32 = 131;
     pub const RINGBUF_SUBMIT: i32 = 132;
+    pub const TASK_STORAGE_GET: i32 = 156;
     pub const GET_CURRENT_TASK_BTF: i32 = 158;
 
     /// The helper's name, for people.
@@ -49,6 +52,7 @@ pub mod helper {
             RINGBUF_OUTPUT => "ringbuf_output",
             RINGBUF_RESERVE => "ringbuf_reserve",
             RINGBUF_SUBMIT => "ringbuf_submit",
+            TASK_STORAGE_GET => "task_storage_get",
             GET_CURRENT_TASK_BTF => "get_current_task_btf",
             _ => "unknown",
         }
@@ -85,6 +89,17 @@ pub struct Sources<'a> {
     comm: Option<i16>,
     /// The frame slot of user and group.
     uid_gid: Option<i16>,
+    /// Where what the start of a pair kept lies.
+    saved: Option<SavedAt<'a>>,
+}
+
+/// What the start of a pair kept, while the program at the end runs.
+#[derive(Clone, Copy, Debug)]
+pub struct SavedAt<'a> {
+    /// The frame slot of its address.
+    pub slot: i16,
+    /// Where its leaves lie in it.
+    pub value: &'a Value,
 }
 
 /// What a read may have to count.
@@ -99,7 +114,17 @@ pub struct ReadOutcome {
 impl<'a> Sources<'a> {
     /// Nothing is read yet.
     pub fn new(leaves: &'a [Leaf], task: TaskOffsets, string_offsets: HashMap<LeafId, u16>) -> Sources<'a> {
-        Sources { leaves, task, string_offsets, slots: HashMap::new(), comm: None, uid_gid: None }
+        Sources { leaves, task, string_offsets, slots: HashMap::new(), comm: None, uid_gid: None, saved: None }
+    }
+
+    /// From here on what the start kept can be read.
+    pub fn set_saved(&mut self, saved: SavedAt<'a>) {
+        self.saved = Some(saved);
+    }
+
+    fn saved_cell(&self, leaf: &Leaf) -> (i16, SavedCell) {
+        let at = self.saved.as_ref().expect("what the start kept is read behind the match");
+        (at.slot, at.value.cell(leaf).expect("what the query needs of the start is kept"))
     }
 
     /// The leaf's number is in this frame slot already.
@@ -128,7 +153,8 @@ impl<'a> Sources<'a> {
                 None
             }
             Leaf::Number { .. } | Leaf::ContextBytes { .. } => None,
-            Leaf::KernelBytes { .. } | Leaf::String { .. } => Some(self.read(assembler, frame, leaf)),
+            saved @ Leaf::Saved(_) if saved.is_number() => None,
+            Leaf::KernelBytes { .. } | Leaf::String { .. } | Leaf::Saved(_) => Some(self.read(assembler, frame, leaf)),
             Leaf::UserBytes { .. } => Some(self.read_user_bytes(assembler, frame, leaf)),
         }
     }
@@ -204,18 +230,59 @@ impl<'a> Sources<'a> {
                 address(assembler, place, unreadable);
                 (helper::PROBE_READ_KERNEL, None)
             }
+            Leaf::Saved(saved) => return self.read_saved(assembler, frame, leaf, saved),
             Leaf::Task(_) | Leaf::Number { .. } | Leaf::ContextBytes { .. } | Leaf::UserBytes { .. } => {
                 unreachable!("only strings and bytes behind pointers are read")
             }
         };
-        assembler.mov(R1, RECORD);
-        assembler.alu_imm(Alu::Add, R1, i32::from(self.string_offsets[&leaf]));
-        assembler.load_number(R2, i64::from(description.bytes()));
-        assembler.call(helper);
+        self.read_to(assembler, leaf, helper);
         assembler.jump(done);
         assembler.place(unreadable);
         assembler.load_number(R0, i64::from(UNREADABLE));
         assembler.place(done);
+        self.outcome(assembler, frame, leaf, cut)
+    }
+
+    /// Copies what the start kept; what it could not read may be tried again here.
+    fn read_saved(&mut self, assembler: &mut Assembler, frame: &mut Frame, leaf: LeafId, saved: &Leaf) -> ReadOutcome {
+        let (slot, cell) = self.saved_cell(saved);
+        let (missing, done) = (assembler.label(), assembler.label());
+        let (helper, cut) = match saved {
+            Leaf::String { .. } => (helper::PROBE_READ_KERNEL_STR, Some(saved.bytes())),
+            _ => (helper::PROBE_READ_KERNEL, None),
+        };
+        assembler.load(Width::Eight, R0, FRAME, slot);
+        if let Some(bit) = cell.null_bit {
+            jump_if_bit(assembler, R0, bit, missing);
+        }
+        assembler.mov(R3, R0);
+        assembler.alu_imm(Alu::Add, R3, i32::from(cell.offset));
+        self.read_to(assembler, leaf, helper);
+        if cell.null_bit.is_some() {
+            assembler.jump(done);
+            assembler.place(missing);
+            match cell.again {
+                Some(pointer) => {
+                    assembler.load(Width::Eight, R3, R0, pointer as i16);
+                    self.read_to(assembler, leaf, helper::PROBE_READ_USER_STR);
+                }
+                None => assembler.load_number(R0, i64::from(UNREADABLE)),
+            }
+            assembler.place(done);
+        }
+        self.outcome(assembler, frame, leaf, cut)
+    }
+
+    /// Copies from R3 to the leaf's place.
+    fn read_to(&self, assembler: &mut Assembler, leaf: LeafId, helper: i32) {
+        assembler.mov(R1, RECORD);
+        assembler.alu_imm(Alu::Add, R1, i32::from(self.string_offsets[&leaf]));
+        assembler.load_number(R2, i64::from(self.leaves[leaf.0].bytes()));
+        assembler.call(helper);
+    }
+
+    /// Keeps R0, the helper's result.
+    fn outcome(&mut self, assembler: &mut Assembler, frame: &mut Frame, leaf: LeafId, cut: Option<u16>) -> ReadOutcome {
         let status = frame.take();
         assembler.store(Width::Eight, FRAME, status, R0);
         self.slots.insert(leaf, status);
@@ -298,6 +365,15 @@ impl Leaves for Sources<'_> {
                     None => {}
                 }
             }
+            Leaf::Saved(saved) => {
+                let (slot, cell) = self.saved_cell(saved);
+                assembler.load(Width::Eight, R1, FRAME, slot);
+                if let Some(bit) = cell.null_bit {
+                    jump_if_bit(assembler, R1, bit, null);
+                }
+                assembler.load(cell.width, R0, R1, cell.offset as i16);
+                extend(assembler, 0, cell.width.bytes() * 8, true);
+            }
             Leaf::ContextBytes { .. } | Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } | Leaf::String { .. } => {
                 unreachable!("bytes are no number")
             }
@@ -314,7 +390,7 @@ impl Leaves for Sources<'_> {
                 BytesAt { base: CONTEXT, offset: *offset as i16, align: 8, length: *length, status: None }
             }
             description => {
-                let length = match description {
+                let length = match description.sided().1 {
                     Leaf::String { bytes_max, .. } => *bytes_max,
                     other => other.bytes(),
                 };
@@ -323,6 +399,16 @@ impl Leaves for Sources<'_> {
             }
         }
     }
+}
+
+/// Jumps when a column of the kept value at `base` is NULL. Uses R2.
+fn jump_if_bit(assembler: &mut Assembler, base: Register, bit: u8, to: Label) {
+    assembler.load(Width::Eight, R2, base, NULLS_OFFSET);
+    if bit > 0 {
+        assembler.alu_imm(Alu::ShiftRight, R2, i32::from(bit));
+    }
+    assembler.alu_imm(Alu::And, R2, 1);
+    assembler.jump_if_imm(Condition::NotEqual, R2, 0, to);
 }
 
 /// Copies the task's name to memory.

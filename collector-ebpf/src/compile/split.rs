@@ -114,7 +114,7 @@ pub fn split(
 }
 
 /// Simplification may make a conjunction of one conjunct.
-fn parts(planned: Planned) -> Vec<Planned> {
+pub(super) fn parts(planned: Planned) -> Vec<Planned> {
     let Planned { expr, span, text } = planned;
     datafusion::logical_expr::utils::split_conjunction_owned(expr)
         .into_iter()
@@ -122,7 +122,7 @@ fn parts(planned: Planned) -> Vec<Planned> {
         .collect()
 }
 
-fn cost(condition: &Expression, leaves: &[Leaf]) -> u32 {
+pub(super) fn cost(condition: &Expression, leaves: &[Leaf]) -> u32 {
     let mut cost = 0;
     condition.for_each_leaf(&mut |leaf| cost += leaves[leaf.0].cost());
     cost

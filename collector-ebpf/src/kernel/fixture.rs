@@ -6,7 +6,6 @@ use std::collections::HashMap;
 
 use crate::btf_encoder::BtfEncoder;
 
-const ARRAY: u32 = 3;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const ENUM: u32 = 6;
@@ -53,7 +52,7 @@ impl Types {
         } else if let Some((element, length)) = spelled.split_once('[') {
             let length: u32 = length.trim_end_matches(']').parse().unwrap();
             let (element, index) = (self.id(element), self.id("int"));
-            self.encoder.add(ARRAY, "", 0, false, 0, &[element, index, length])
+            self.encoder.array(element, index, length)
         } else if spelled == "void" {
             0
         } else {

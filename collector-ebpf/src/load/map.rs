@@ -6,18 +6,34 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use aya::maps::{MapData, PerCpuArray};
 
 use super::error::LoadError;
+use super::program::load_btf;
 use super::syscall::{Command, bpf, bpf_fd, object_name, raw};
+use crate::btf_encoder::BtfEncoder;
 
 /// Kinds of maps we make, by the kernel's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum MapKind {
+    Hash = 1,
     Array = 2,
     PerCpuArray = 6,
     /// Keys of eight bytes.
     LruHash = 9,
     ArrayOfMaps = 12,
     Ring = 27,
+    /// Made by [`Map::of_tasks`].
+    TaskStorage = 29,
+}
+
+impl MapKind {
+    /// Bytes of a key, where the kind says it.
+    pub fn key_bytes(self) -> u32 {
+        match self {
+            MapKind::Ring => 0,
+            MapKind::LruHash | MapKind::Hash => 8,
+            MapKind::Array | MapKind::PerCpuArray | MapKind::ArrayOfMaps | MapKind::TaskStorage => 4,
+        }
+    }
 }
 
 /// What to make.
@@ -25,6 +41,8 @@ pub struct MapSpec<'a> {
     pub kind: MapKind,
     /// What people see in bpftool; `pp_` stands before it.
     pub name: &'a str,
+    /// Bytes; 0 for a ring.
+    pub key_bytes: u32,
     /// Bytes; 0 for a ring.
     pub value_bytes: u32,
     /// Entries; bytes for a ring.
@@ -42,6 +60,24 @@ pub struct Map {
 impl Map {
     /// Makes it.
     pub fn create(spec: &MapSpec) -> Result<Map, LoadError> {
+        Map::create_typed(spec, None)
+    }
+
+    /// Makes storage in tasks: a value for each, made when a program asks for it, freed with the task.
+    ///
+    /// The kernel wants to know the types of such a map.
+    pub fn of_tasks(name: &str, value_bytes: u32) -> Result<Map, LoadError> {
+        let mut encoder = BtfEncoder::new();
+        let (key, word) = (encoder.int("int", 4, true), encoder.int("word", 8, false));
+        let value = encoder.array(word, key, value_bytes / 8);
+        let refused = |source| LoadError::Refused { what: "take the types of a map".to_owned(), source };
+        let btf = load_btf(&encoder.finish()).map_err(refused)?;
+        let kind = MapKind::TaskStorage;
+        let spec = MapSpec { kind, name, key_bytes: kind.key_bytes(), value_bytes, entries: 0, inner: None };
+        Map::create_typed(&spec, Some((btf.as_fd(), key, value)))
+    }
+
+    fn create_typed(spec: &MapSpec, types: Option<(BorrowedFd<'_>, u32, u32)>) -> Result<Map, LoadError> {
         #[repr(C)]
         struct Attributes {
             kind: u32,
@@ -52,20 +88,27 @@ impl Map {
             inner: u32,
             numa_node: u32,
             name: [u8; 16],
+            interface: u32,
+            btf: u32,
+            key_type: u32,
+            value_type: u32,
         }
+        /// Memory for an entry is taken when it is made.
+        const NO_PREALLOCATION: u32 = 1;
+        let (btf, key_type, value_type) = types.map_or((0, 0, 0), |(btf, key, value)| (raw(btf), key, value));
         let mut attributes = Attributes {
             kind: spec.kind as u32,
-            key_bytes: match spec.kind {
-                MapKind::Ring => 0,
-                MapKind::LruHash => 8,
-                MapKind::Array | MapKind::PerCpuArray | MapKind::ArrayOfMaps => 4,
-            },
+            key_bytes: spec.key_bytes,
             value_bytes: spec.value_bytes,
             entries: spec.entries,
-            flags: 0,
+            flags: if spec.kind == MapKind::TaskStorage { NO_PREALLOCATION } else { 0 },
             inner: spec.inner.map_or(0, raw),
             numa_node: 0,
             name: object_name(&format!("pp_{}", spec.name)),
+            interface: 0,
+            btf,
+            key_type,
+            value_type,
         };
         // SAFETY: the attributes hold no addresses.
         let mut created = unsafe { bpf_fd(Command::MapCreate, &mut attributes) };
@@ -105,11 +148,54 @@ impl Map {
         }
         Ok(sums)
     }
+
+    /// The key behind `key`, or the first one; `None` when there is none.
+    pub fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> io::Result<bool> {
+        let mut attributes = ElementAttributes {
+            map: raw(self.fd.as_fd()),
+            padding: 0,
+            key: key.map_or(0, |key| key.as_ptr() as u64),
+            value: next.as_mut_ptr() as u64,
+            flags: 0,
+        };
+        // SAFETY: both keys live through the call; the caller gives them the map's size.
+        found(unsafe { bpf(Command::MapNextKey, &mut attributes) })
+    }
+
+    /// Copies the value of a key; false when it is not there.
+    pub fn look_up(&self, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+        let mut attributes = ElementAttributes {
+            map: raw(self.fd.as_fd()),
+            padding: 0,
+            key: key.as_ptr() as u64,
+            value: value.as_mut_ptr() as u64,
+            flags: 0,
+        };
+        // SAFETY: key and value live through the call; the caller gives them the map's sizes.
+        found(unsafe { bpf(Command::MapLookup, &mut attributes) })
+    }
+
+    /// Deletes a key; false when it is not there any more.
+    pub fn delete(&self, key: &[u8]) -> io::Result<bool> {
+        let mut attributes =
+            ElementAttributes { map: raw(self.fd.as_fd()), padding: 0, key: key.as_ptr() as u64, value: 0, flags: 0 };
+        // SAFETY: the key lives through the call; the caller gives it the map's size.
+        found(unsafe { bpf(Command::MapDelete, &mut attributes) })
+    }
 }
 
 impl AsFd for Map {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// That a key is not there is no error.
+fn found(result: io::Result<i32>) -> io::Result<bool> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

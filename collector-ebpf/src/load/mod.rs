@@ -7,6 +7,7 @@
 mod syscall; // `bpf(2)` and its neighbours.
 mod cpu; // The CPUs of the host.
 mod map; // Makes and reads maps.
+mod state; // Where the starts of pairs wait.
 mod rings; // Records from programs to us.
 mod program_types; // Types of our programs, with their SQL.
 mod program; // Loads a program and reads its statistics.
@@ -16,15 +17,18 @@ mod error; // Why the kernel refused.
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 pub use error::LoadError;
 pub use program::ProgramInfo;
 pub use rings::{Interrupter, RingMap, Rings};
+pub use state::STATE_AGE_MAX;
 
 use crate::kernel::Hook;
 use crate::object::{
     BUCKET_BYTES, Counter, Insn, MapRef, PENDING_BYTES, PENDING_MAX, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Patch,
-    ProgramObject,
+    ProgramObject, SCRATCH_ENTRIES, StateKind, StateMap,
 };
 use attach::Attachment;
 use map::{Map, MapKind, MapSpec};
@@ -45,13 +49,18 @@ pub struct LoadOptions {
 pub struct LoadedProbe {
     // Dropped first: nothing runs any more when program and maps go.
     attachment: Option<Attachment>,
-    /// The other end of a pair; detached after the first.
-    companion_attachment: Option<Attachment>,
+    /// In the order in which they are detached.
+    companion_attachments: Vec<Attachment>,
     program: OwnedFd,
-    companion: Option<(OwnedFd, Arc<Hook>)>,
+    companions: Vec<(OwnedFd, Arc<Hook>)>,
     maps: Maps,
     rings: RingMap,
     hook: Arc<Hook>,
+    state: Option<StateMap>,
+    /// Starts that [`LoadedProbe::sweep`] dropped.
+    swept: AtomicU64,
+    /// Ends that came while the ends were attached and the starts were not.
+    early_ends: u64,
 }
 
 /// A probe's own maps.
@@ -61,26 +70,30 @@ struct Maps {
     bucket: Option<Map>,
     scratch: Option<Map>,
     pending: Option<Map>,
+    state: Option<Map>,
 }
 
 impl Maps {
     fn create(object: &ProgramObject) -> Result<Maps, LoadError> {
         let uses = |wanted| {
-            let in_one = |object: &ProgramObject| object.map_uses.iter().any(|(_, map)| *map == wanted);
-            in_one(object) || object.companion.as_deref().is_some_and(in_one)
+            let mut all = std::iter::once(object).chain(&object.companions);
+            all.any(|object| object.map_uses.iter().any(|(_, map)| *map == wanted))
         };
-        let map =
-            |kind, name, value_bytes, entries| Map::create(&MapSpec { kind, name, value_bytes, entries, inner: None });
-        let scratch_bytes = object.scratch_bytes.next_multiple_of(8).max(8);
+        let map = |kind, name, value_bytes, entries| {
+            Map::create(&MapSpec { kind, name, key_bytes: kind.key_bytes(), value_bytes, entries, inner: None })
+        };
+        let all = std::iter::once(object).chain(&object.companions);
+        let scratch_bytes = all.map(|object| object.scratch_bytes).max().unwrap_or(0).next_multiple_of(8).max(8);
         Ok(Maps {
             counters: map(MapKind::PerCpuArray, "counters", Counter::ALL.len() as u32 * 8, 1)?,
             bucket: uses(MapRef::Bucket).then(|| map(MapKind::Array, "bucket", BUCKET_BYTES, 1)).transpose()?,
             scratch: uses(MapRef::Scratch)
-                .then(|| map(MapKind::PerCpuArray, "scratch", scratch_bytes, 1))
+                .then(|| map(MapKind::PerCpuArray, "scratch", scratch_bytes, SCRATCH_ENTRIES))
                 .transpose()?,
             pending: uses(MapRef::Pending)
                 .then(|| map(MapKind::LruHash, "pending", PENDING_BYTES, PENDING_MAX))
                 .transpose()?,
+            state: object.state.map(state::create).transpose()?,
         })
     }
 
@@ -96,6 +109,10 @@ impl Maps {
                 MapRef::Bucket => self.bucket.as_ref().expect(MADE).as_fd(),
                 MapRef::Scratch => self.scratch.as_ref().expect(MADE).as_fd(),
                 MapRef::Pending => self.pending.as_ref().expect(MADE).as_fd(),
+                MapRef::State => match &self.state {
+                    Some(state) => state.as_fd(),
+                    None => return Err(malformed("there is no map for the starts of a pair".to_owned())),
+                },
             };
             let insn = insns
                 .get_mut(*index)
@@ -114,7 +131,7 @@ impl Maps {
     }
 
     fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        [Some(&self.counters), self.bucket.as_ref(), self.scratch.as_ref(), self.pending.as_ref()]
+        [Some(&self.counters), self.bucket.as_ref(), self.scratch.as_ref(), self.pending.as_ref(), self.state.as_ref()]
             .into_iter()
             .flatten()
             .map(Map::as_fd)
@@ -134,6 +151,11 @@ pub struct Counters {
     pub truncated: u64,
     pub expression_error: u64,
     pub nested: u64,
+    pub starts: u64,
+    pub paired: u64,
+    pub unpaired_start: u64,
+    pub unpaired_end: u64,
+    pub map_full: u64,
 }
 
 impl LoadedProbe {
@@ -144,19 +166,20 @@ impl LoadedProbe {
     pub fn load(object: &ProgramObject, rings: &RingMap, options: LoadOptions) -> Result<LoadedProbe, LoadError> {
         let maps = Maps::create(object)?;
         let program = program::load(object, &maps.filled(object, rings, options)?)?;
-        let companion = match object.companion.as_deref() {
-            Some(object) => {
-                let program = program::load(object, &maps.filled(object, rings, options)?)?;
-                Some((program, object.hook.clone()))
-            }
-            None => None,
-        };
+        let mut companions = Vec::new();
+        for companion in &object.companions {
+            let program = program::load(companion, &maps.filled(companion, rings, options)?)?;
+            companions.push((program, companion.hook.clone()));
+        }
         Ok(LoadedProbe {
             attachment: None,
-            companion_attachment: None,
+            companion_attachments: Vec::new(),
             program,
-            companion,
+            companions,
             maps,
+            state: object.state,
+            swept: AtomicU64::new(0),
+            early_ends: 0,
             rings: rings.clone(),
             hook: object.hook.clone(),
         })
@@ -167,21 +190,61 @@ impl LoadedProbe {
     /// # Errors
     /// The kernel's refusal.
     pub fn attach(&mut self) -> Result<(), LoadError> {
-        if self.companion_attachment.is_none()
-            && let Some((program, hook)) = &self.companion
-        {
-            self.companion_attachment = Some(attach::attach(program.as_fd(), hook)?);
+        if self.attachment.is_some() {
+            return Ok(());
         }
-        if self.attachment.is_none() {
-            self.attachment = Some(attach::attach(self.program.as_fd(), &self.hook)?);
+        let before = self.unpaired_ends();
+        for (program, hook) in &self.companions {
+            let attachment =
+                attach::attach(program.as_fd(), hook).inspect_err(|_| self.companion_attachments.clear())?;
+            self.companion_attachments.insert(0, attachment);
         }
+        self.attachment = match attach::attach(self.program.as_fd(), &self.hook) {
+            Ok(attachment) => Some(attachment),
+            Err(error) => {
+                self.companion_attachments.clear();
+                return Err(error);
+            }
+        };
+        // Ends before the first start could be seen are none of ours.
+        self.early_ends += self.unpaired_ends().saturating_sub(before);
         Ok(())
+    }
+
+    /// Ends without a start, as the programs count them.
+    fn unpaired_ends(&self) -> u64 {
+        let sums = self.maps.counters.per_cpu_sums::<{ Counter::ALL.len() }>();
+        sums.map_or(0, |sums| sums[Counter::UnpairedEnd as usize])
+    }
+
+    /// Drops starts of a pair that have waited for longer than [`STATE_AGE_MAX`]; they are counted as `unpaired_start`.
+    /// Says how many. Call it every few seconds: for each start that waits it makes two system calls.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn sweep(&self) -> io::Result<u64> {
+        self.sweep_older_than(STATE_AGE_MAX)
+    }
+
+    /// As [`LoadedProbe::sweep`], with another age.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn sweep_older_than(&self, age: Duration) -> io::Result<u64> {
+        let (Some(map), Some(StateMap { kind: StateKind::Hash, key_bytes, value_bytes })) =
+            (&self.maps.state, self.state)
+        else {
+            return Ok(0);
+        };
+        let swept = state::sweep(map, key_bytes as usize, value_bytes as usize, age)?;
+        self.swept.fetch_add(swept, Ordering::Relaxed);
+        Ok(swept)
     }
 
     /// Detaches it: when this returns, it runs nowhere and the counters are final. It can be attached again.
     pub fn detach(&mut self) {
         self.attachment = None;
-        self.companion_attachment = None;
+        self.companion_attachments.clear();
     }
 
     /// Says whether it is attached.
@@ -203,8 +266,9 @@ impl LoadedProbe {
     pub fn counters(&self) -> io::Result<Counters> {
         let sums = self.maps.counters.per_cpu_sums::<{ Counter::ALL.len() }>()?;
         let sum = |counter: Counter| sums[counter as usize];
+        let swept = self.swept.load(Ordering::Relaxed);
         Ok(Counters {
-            events: sum(Counter::Events),
+            events: sum(Counter::Events) + swept - self.early_ends,
             rows: sum(Counter::Rows),
             ring_full: sum(Counter::RingFull),
             rate_limited: sum(Counter::RateLimited),
@@ -212,6 +276,11 @@ impl LoadedProbe {
             truncated: sum(Counter::Truncated),
             expression_error: sum(Counter::ExpressionError),
             nested: sum(Counter::Nested),
+            starts: sum(Counter::Starts),
+            paired: sum(Counter::Paired),
+            unpaired_start: sum(Counter::UnpairedStart) + swept,
+            unpaired_end: sum(Counter::UnpairedEnd) - self.early_ends,
+            map_full: sum(Counter::MapFull),
         })
     }
 
@@ -221,7 +290,7 @@ impl LoadedProbe {
     /// When the kernel does not answer.
     pub fn info(&self) -> io::Result<ProgramInfo> {
         let mut info = program::info(self.program.as_fd(), &self.maps.fds())?;
-        if let Some((program, _)) = &self.companion {
+        for (program, _) in &self.companions {
             let other = program::info(program.as_fd(), &[])?;
             info.verified_insns += other.verified_insns;
             info.xlated_bytes += other.xlated_bytes;

@@ -155,7 +155,8 @@ pub fn info(program: BorrowedFd, maps: &[BorrowedFd]) -> io::Result<ProgramInfo>
     })
 }
 
-fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
+/// Gives types to the kernel.
+pub fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attributes {
         btf: u64,

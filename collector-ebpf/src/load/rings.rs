@@ -102,6 +102,7 @@ impl Rings {
                 Some(outer) => outer,
                 none => none.insert(Map::create(&MapSpec {
                     kind: MapKind::ArrayOfMaps,
+                    key_bytes: MapKind::ArrayOfMaps.key_bytes(),
                     name: "rings",
                     value_bytes: 4,
                     entries,
@@ -180,7 +181,14 @@ struct Ring {
 impl Ring {
     fn new(bytes: usize) -> Result<Ring, LoadError> {
         let entries = u32::try_from(bytes).expect("at most 2³⁰");
-        let map = Map::create(&MapSpec { kind: MapKind::Ring, name: "ring", value_bytes: 0, entries, inner: None })?;
+        let map = Map::create(&MapSpec {
+            kind: MapKind::Ring,
+            name: "ring",
+            key_bytes: 0,
+            value_bytes: 0,
+            entries,
+            inner: None,
+        })?;
         let page = page_bytes();
         let mapped = |length, offset, protection| {
             Mapping::new(map.as_fd(), length, offset, protection)

@@ -9,7 +9,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 #[repr(i32)]
 pub enum Command {
     MapCreate = 0,
+    MapLookup = 1,
     MapUpdate = 2,
+    MapDelete = 3,
+    MapNextKey = 4,
     ProgramLoad = 5,
     ObjectInfo = 15,
     RawTracepointOpen = 17,

@@ -125,6 +125,13 @@ impl Running {
         Counts::new(&kernel, &self.tally)
     }
 
+    /// Drops starts of a pair that have waited for too long. Blocks, for some microseconds for each that waits.
+    pub fn sweep(&self) {
+        if let Err(error) = self.loaded().sweep() {
+            tracing::warn!(%error, "the starts of a pair could not be swept; when there is no room for more, they are counted");
+        }
+    }
+
     /// What the kernel says about the program; `None` when it does not answer.
     pub fn info(&self) -> Option<ProgramInfo> {
         self.loaded().info().ok()
@@ -172,6 +179,9 @@ impl Counts {
         losses.add(Cause::RingFull, kernel.ring_full);
         losses.add(Cause::RateLimited, kernel.rate_limited);
         losses.add(Cause::Nested, kernel.nested);
+        losses.add(Cause::UnpairedStart, kernel.unpaired_start);
+        losses.add(Cause::UnpairedEnd, kernel.unpaired_end);
+        losses.add(Cause::MapFull, kernel.map_full);
         losses.add(Cause::Unreadable, kernel.unreadable);
         losses.add(Cause::Truncated, kernel.truncated);
         losses.add(Cause::ExpressionError, kernel.expression_error);

@@ -26,6 +26,9 @@ const MEASURE_TICKS: u64 = 30;
 /// So often, a probe's health is written when it changed.
 const WRITE_TICKS: u64 = 10;
 
+/// So often, starts of pairs that have waited for too long are dropped.
+const SWEEP_TICKS: u64 = 10;
+
 /// So often, the table of processes is brought in line with `/proc`.
 const REFRESH_TICKS: u64 = 30;
 
@@ -85,10 +88,8 @@ pub struct HealthWriter {
     tables: HealthTables,
     node: Arc<str>,
     epoch: u64,
-    /// What became of the rows sent.
+    /// Rows lost on the way are not worth a row: their counters come again.
     tally: Arc<Tally>,
-    /// Rows of ours that were lost when that was last looked at.
-    rows_lost: u64,
     written_health: HashMap<ProbeId, (ProbeState, u64, u64, u64)>,
     written_losses: HashMap<ProbeId, Losses>,
 }
@@ -97,13 +98,11 @@ impl HealthWriter {
     /// A writer that has written nothing in this epoch.
     pub fn new(outbox: Outbox, tables: HealthTables, node: Arc<str>, epoch: u64) -> HealthWriter {
         let (written_health, written_losses) = (HashMap::new(), HashMap::new());
-        let (tally, rows_lost) = (Arc::default(), 0);
-        HealthWriter { outbox, tables, node, epoch, tally, rows_lost, written_health, written_losses }
+        HealthWriter { outbox, tables, node, epoch, tally: Arc::default(), written_health, written_losses }
     }
 
     /// Writes the health of the probes that changed since they were last written.
     pub fn write_health(&mut self, rows: Vec<HealthRow>) {
-        self.forget_what_was_lost();
         let changed: Vec<HealthRow> = rows
             .into_iter()
             .filter(|HealthRow { report, .. }| {
@@ -119,7 +118,6 @@ impl HealthWriter {
 
     /// Writes the counters of a probe that rose since they were last written.
     pub fn write_losses(&mut self, id: ProbeId, probe: &str, since_unix_ns: i64, losses: &Losses) {
-        self.forget_what_was_lost();
         let written = self.written_losses.insert(id, *losses).unwrap_or_default();
         let risen = losses.occurred().filter(|(cause, count)| written.get(*cause) != *count);
         let rows: Vec<LossRow> = risen
@@ -132,16 +130,6 @@ impl HealthWriter {
             })
             .collect();
         self.write_loss_rows(&rows);
-    }
-
-    /// After the log has refused rows of ours, all counters are written again: one that does not rise any more would
-    /// never be told otherwise.
-    fn forget_what_was_lost(&mut self) {
-        let rows_lost = self.tally.losses().rows();
-        if std::mem::replace(&mut self.rows_lost, rows_lost) != rows_lost {
-            self.written_health.clear();
-            self.written_losses.clear();
-        }
     }
 
     /// Writes rows as they are.
@@ -188,6 +176,9 @@ fn look(probes: &Probes, samples: &mut HashMap<ProbeId, Sample>, tick: u64) {
     if tick.is_multiple_of(REFRESH_TICKS) {
         probes.processes().refresh();
     }
+    if tick.is_multiple_of(SWEEP_TICKS) {
+        probes.sweep();
+    }
     let mut seen = HashMap::new();
     for (id, version, counts) in probes.counts() {
         let sample = Sample { at: Instant::now(), version, events: counts.events, rows: counts.rows };
@@ -219,42 +210,5 @@ fn measure(probes: &Probes) {
         if let Some(before) = before.get(&id) {
             probes.rate(id, |rates| rates.measure(before, &after, seconds));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow::array::AsArray;
-    use arrow::datatypes::Int64Type;
-    use probepilot_sql::SqlState;
-
-    use super::*;
-    use crate::node::loss::Cause;
-    use crate::node::test_log::TestLog;
-
-    #[tokio::test]
-    async fn a_count_that_the_log_refused_is_written_again() {
-        let log = Arc::new(TestLog::default());
-        let (outbox, _task) = Outbox::start(log.clone(), "n".into(), 9);
-        let tables = HealthTables { health: TableId(1), loss: TableId(2) };
-        let mut writer = HealthWriter::new(outbox.clone(), tables, "n".into(), 9);
-        let mut losses = Losses::default();
-        losses.add(Cause::DiskFull, 7);
-        log.refuse(Some(SqlState::DISK_FULL));
-        writer.write_losses(ProbeId(3), "p", 1, &losses);
-        outbox.flush().await;
-        log.refuse(None);
-        for _ in 0..3 {
-            writer.write_losses(ProbeId(3), "p", 1, &losses);
-            outbox.flush().await;
-        }
-        let rows = log.rows(tables.loss);
-        let counts: Vec<i64> = rows
-            .iter()
-            .flat_map(|rows| {
-                rows.column_by_name("count").expect("a column").as_primitive::<Int64Type>().values().to_vec()
-            })
-            .collect();
-        assert_eq!(counts, [7], "once, although it did not rise");
     }
 }

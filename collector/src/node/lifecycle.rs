@@ -316,6 +316,15 @@ impl Probes {
         infos.into_iter()
     }
 
+    /// Drops starts of pairs that have waited for too long.
+    pub fn sweep(&self) {
+        for entry in self.entries.lock().values() {
+            if let Some(running) = &entry.running {
+                running.sweep();
+            }
+        }
+    }
+
     /// Changes the rates of a probe.
     pub fn rate(&self, id: ProbeId, change: impl FnOnce(&mut Rates)) {
         if let Some(entry) = self.entries.lock().get_mut(&id) {

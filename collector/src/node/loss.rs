@@ -17,9 +17,9 @@ pub enum Cause {
     RateLimited,
     /// The probe was over its share of the CPU.
     Budget,
-    /// The end of a pair came and its start was never seen.
+    /// The start of a pair was seen and its end never came, or another start came first.
     UnpairedStart,
-    /// The start of a pair was seen and its end never came.
+    /// The end of a pair came and its start was not seen.
     UnpairedEnd,
     /// The kernel did not run the program because one of ours was running on this CPU.
     Recursion,
@@ -33,8 +33,7 @@ pub enum Cause {
     Late,
     /// The record was in the ring when its probe was gone, or could not be read.
     Detached,
-    /// The collector was not running, and how many is not known; or a row was in the log and could not be read at the
-    /// next start.
+    /// The collector was not running; how many is not known.
     Restart,
     /// A value could not be read: it is NULL.
     Unreadable,

@@ -35,6 +35,7 @@ impl SqlState {
     pub const UNDEFINED_OBJECT: SqlState = SqlState("42704");
     pub const UNDEFINED_FUNCTION: SqlState = SqlState("42883");
     pub const UNDEFINED_TABLE: SqlState = SqlState("42P01");
+    pub const DUPLICATE_ALIAS: SqlState = SqlState("42712");
     pub const AMBIGUOUS_COLUMN: SqlState = SqlState("42702");
     pub const DUPLICATE_COLUMN: SqlState = SqlState("42701");
     pub const DUPLICATE_CURSOR: SqlState = SqlState("42P03");

@@ -121,8 +121,15 @@ fn prepare(kernel: &Kernel, binder: &Binder, sql: &str) -> Option<Case> {
     let query = probe_query(&text);
     let clauses = clauses::read(&query).unwrap();
     let SelectItem::UnnamedExpr(expression) = &clauses.items[0] else { panic!("one expression") };
-    let mut scope =
-        Scope { kernel, hook: Arc::new(hook()), alias: None, text: &text, columns: Vec::new(), notices: Vec::new() };
+    let mut scope = Scope {
+        kernel,
+        hook: Arc::new(hook()),
+        alias: None,
+        start: None,
+        text: &text,
+        columns: Vec::new(),
+        notices: Vec::new(),
+    };
     let mut expression = expression.clone();
     scope.resolve(&mut expression).unwrap();
     // Constants that fail are refused when planned.

@@ -88,6 +88,29 @@ fn a_star_reads_strings_and_leaves_pointers_out() {
 }
 
 #[test]
+fn a_call_and_its_return_pair_in_the_thread() {
+    check(
+        "pair_thread",
+        "The start keeps what the row needs of it with the thread; what the key makes equal is tested at both ends.",
+        true,
+        "SELECT x.pid, x.comm, user_string(e.filename) AS path, e.flags, x.ret, x.nsecs - e.nsecs AS latency_ns, \
+         e.time AS began FROM tracepoint.sys_enter_openat e JOIN tracepoint.sys_exit_openat x ON e.tid = x.tid \
+         WHERE e.pid > 1 AND user_string(e.filename) LIKE '/etc/%' AND x.ret < 0 AND x.nsecs - e.nsecs > 1000",
+    );
+}
+
+#[test]
+fn a_request_and_its_completion_pair_by_address() {
+    check(
+        "pair_object",
+        "The key is a pointer; the end runs in an interrupt, where only what the start kept says whose event it is.",
+        false,
+        "SELECT c.time, c.rq.__data_len AS bytes, c.error, i.cpu AS issued_on, c.nsecs - i.nsecs AS latency_ns \
+         FROM tp_btf.block_rq_issue i JOIN tp_btf.block_rq_complete c ON i.rq = c.rq WHERE i.rq.__data_len > 0",
+    );
+}
+
+#[test]
 fn the_shipped_probes_are_split_as_they_were() {
     for probe in crate::probes::builtin() {
         let reason = "A shipped probe: what it costs in the kernel, and what is left for after it.";

@@ -71,3 +71,53 @@ fn types_that_do_not_fit_are_refused() {
     let exec = "FROM tracepoint.sched_process_exec";
     check(false, &format!("SELECT tid {exec} WHERE pid"), "42804", "pid", "boolean");
 }
+
+#[test]
+fn joins_that_are_no_pairs_are_refused_at_their_place() {
+    let enter = "tracepoint.sys_enter_openat e";
+    let exit = "tracepoint.sys_exit_openat x";
+    let on = "ON e.tid = x.tid";
+    for (sql, state, at, says) in [
+        (format!("SELECT x.ret FROM {enter} LEFT JOIN {exit} {on}"), "0A000", exit, "inner"),
+        (format!("SELECT x.ret FROM {enter} FULL JOIN {exit} {on}"), "0A000", exit, "inner"),
+        (format!("SELECT x.ret FROM {enter} JOIN {exit}"), "0A000", exit, "ON"),
+        (format!("SELECT x.ret FROM {enter}, {exit}"), "0A000", exit, "JOIN"),
+        (format!("SELECT x.ret FROM {enter} JOIN {exit} ON e.tid < x.tid"), "0A000", "e.tid <", "equalities"),
+        (format!("SELECT x.ret FROM {enter} JOIN {exit} {on} AND e.pid = 5"), "0A000", "e.pid", "WHERE"),
+        (format!("SELECT x.ret FROM {enter} JOIN {exit} ON e.comm = x.comm"), "0A000", "e.comm", "integers"),
+        (format!("SELECT x.ret FROM {enter} JOIN files x ON e.tid = x.id"), "0A000", "files", "no hook"),
+        (
+            format!("SELECT x.ret FROM {enter} JOIN {exit} {on} JOIN {exit}2 {on}2"),
+            "0A000",
+            "tracepoint.sys_exit_openat x2",
+            "two",
+        ),
+        (
+            format!("SELECT ret FROM {exit} JOIN {exit} ON x.tid = x.tid"),
+            "42712",
+            "tracepoint.sys_exit_openat x ON",
+            "specified",
+        ),
+        (format!("SELECT pid FROM {enter} JOIN {exit} {on}"), "42702", "pid", "e.pid or x.pid"),
+        (format!("SELECT x.filename FROM {enter} JOIN {exit} {on}"), "42703", "x.filename", "does not exist"),
+        (format!("SELECT y.* FROM {enter} JOIN {exit} {on}"), "42P01", "y.*", "y"),
+        (format!("SELECT e.filename FROM {enter} JOIN {exit} {on}"), "42804", "e.filename", "user_string(e.filename)"),
+        (
+            "SELECT c.error FROM tp_btf.block_rq_issue i JOIN tp_btf.block_rq_complete c ON i.tid = c.tid".to_owned(),
+            "0A000",
+            "i.tid",
+            "bystander",
+        ),
+    ] {
+        check(false, &sql, state, at, says);
+    }
+}
+
+#[test]
+fn names_that_one_hook_has_need_no_alias() {
+    let sql = "SELECT ret, flags, x.* FROM tracepoint.sys_enter_openat e JOIN tracepoint.sys_exit_openat x USING (tid)";
+    let probe = compile_on(&fixture_kernel(), sql, false).unwrap();
+    let names: Vec<&str> = probe.columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(names[..3], ["ret", "flags", "time"]);
+    assert!(!names.contains(&"filename"), "{names:?}");
+}

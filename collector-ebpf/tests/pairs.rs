@@ -1,0 +1,370 @@
+//! Pairs of hooks in the running kernel: what is counted is what the workload knows.
+
+mod host; // The kernel the tests run on.
+
+use std::ffi::CString;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use datafusion::sql::sqlparser::ast;
+use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
+use probepilot_collector_ebpf::decode::ClockOffset;
+use probepilot_collector_ebpf::functions::ProcessFacts;
+use probepilot_collector_ebpf::functions::process::NoFacts;
+use probepilot_collector_ebpf::kernel::Kernel;
+use probepilot_collector_ebpf::load::{Counters, LoadOptions, LoadedProbe, Rings};
+use probepilot_collector_ebpf::object::STATE_ENTRIES_MAX;
+use probepilot_sql::statement::{ProbeQuery, Statement};
+
+use host::host;
+
+const OPTIONS: LoadOptions = LoadOptions { probe_id: 7, rows_per_second_max: 1_000_000 };
+
+/// How long the kernel may take to tell what has happened: long, for busy machines.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+fn compiled(kernel: &Kernel, sql: &str) -> CompiledProbe {
+    let query = match probepilot_sql::parse_one(sql).unwrap() {
+        Statement::Sql(statement) => match *statement {
+            ast::Statement::Query(query) => ProbeQuery { text: sql.into(), query, comments: Vec::new() },
+            other => panic!("{other} is no query"),
+        },
+        other => panic!("{other:?} is no query"),
+    };
+    let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
+    let options = CompileOptions { name: "pairs".into(), node: "here".into(), excluded_tgid: None, stored: false };
+    compile(&query, kernel, &facts, &options).unwrap_or_else(|error| panic!("{sql}: {error} {:?}", error.hint))
+}
+
+/// A pair that runs.
+struct Running {
+    probe: CompiledProbe,
+    loaded: LoadedProbe,
+    rings: Rings,
+}
+
+impl Running {
+    fn start(kernel: &Kernel, sql: &str) -> Running {
+        let probe = compiled(kernel, sql);
+        let rings = Rings::new(16 << 20).unwrap();
+        let mut loaded =
+            LoadedProbe::load(&probe.object, &rings.map(), OPTIONS).unwrap_or_else(|error| panic!("{sql}: {error:#?}"));
+        loaded.attach().unwrap();
+        Running { probe, loaded, rings }
+    }
+
+    fn counters(&self) -> Counters {
+        self.loaded.counters().unwrap()
+    }
+
+    /// Waits until the counters are so.
+    #[track_caller]
+    fn wait(&self, what: &str, done: impl Fn(&Counters) -> bool) -> Counters {
+        let began = Instant::now();
+        loop {
+            let counters = self.counters();
+            if done(&counters) {
+                return counters;
+            }
+            assert!(began.elapsed() < WAIT_MAX, "{what}: {counters:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Detaches; the rows, and what was counted. The ledgers of both hooks close.
+    #[track_caller]
+    fn end(mut self) -> (RecordBatch, Counters) {
+        self.loaded.detach();
+        let mut decoder = self.probe.decoder();
+        self.rings.drain(|record| decoder.push(record).unwrap());
+        let (rows, counters) = (decoder.finish(&ClockOffset::now()).unwrap(), self.counters());
+        let lost = counters.unpaired_start + counters.unpaired_end + counters.map_full + counters.nested;
+        let lost = lost + counters.ring_full + counters.rate_limited;
+        assert_eq!(counters.events, counters.rows + lost, "{counters:?}");
+        assert_eq!(counters.rows, rows.num_rows() as u64);
+        (rows, counters)
+    }
+}
+
+/// Starts that still wait.
+fn pending(counters: &Counters) -> u64 {
+    counters.starts - counters.paired - counters.unpaired_start - counters.map_full - counters.nested
+}
+
+fn bigints(rows: &RecordBatch, name: &str) -> Vec<Option<i64>> {
+    let column = rows.column_by_name(name).unwrap_or_else(|| panic!("no column {name}"));
+    arrow::compute::cast(column, &arrow::datatypes::DataType::Int64)
+        .unwrap()
+        .as_primitive::<Int64Type>()
+        .iter()
+        .collect()
+}
+
+fn texts(rows: &RecordBatch, name: &str) -> Vec<Option<String>> {
+    let column = rows.column_by_name(name).unwrap_or_else(|| panic!("no column {name}")).as_string_view();
+    column.iter().map(|text| text.map(str::to_owned)).collect()
+}
+
+fn call(number: libc::c_long, times: usize) {
+    for _ in 0..times {
+        // SAFETY: both calls that are made so, getppid and getpgid of ourselves, read nothing of ours.
+        unsafe { libc::syscall(number, 0) };
+    }
+}
+
+#[test]
+fn kernel_takes_every_shape_of_pair() {
+    let Some(kernel) = host() else { return };
+    for sql in [
+        "SELECT * FROM tracepoint.sys_enter_openat e JOIN tracepoint.sys_exit_openat x ON e.tid = x.tid",
+        "SELECT x.time, e.time AS began, x.pid, e.comm, user_string(e.filename) AS path, e.flags, x.ret FROM
+            tracepoint.sys_enter_openat e JOIN tracepoint.sys_exit_openat x ON e.tid = x.tid
+            WHERE user_string(e.filename) LIKE '/etc/%' AND x.ret >= 0 AND x.nsecs - e.nsecs > 1000",
+        "SELECT sys_enter.args.id, sys_exit.ret FROM tp_btf.sys_enter JOIN tp_btf.sys_exit ON sys_enter.tid = sys_exit.tid
+            WHERE sys_enter.args.id % (sys_exit.ret + 1) = 0",
+        "SELECT e.vec_nr, x.nsecs - e.nsecs AS latency_ns FROM tp_btf.softirq_entry e JOIN tp_btf.softirq_exit x USING (cpu)",
+        "SELECT c.rq.__data_len, c.nsecs - i.nsecs AS latency_ns FROM tp_btf.block_rq_issue i
+            JOIN tp_btf.block_rq_complete c ON i.rq = c.rq WHERE c.error = 0",
+        "SELECT w.p.comm, s.nsecs - w.nsecs AS latency_ns FROM tp_btf.sched_wakeup w JOIN tp_btf.sched_switch s
+            ON w.p.pid = s.next.pid WHERE w.p.tgid > 1",
+        "SELECT w.p.comm AS name, s.nsecs - w.nsecs AS latency_ns FROM tp_btf.sched_wakeup w JOIN tp_btf.sched_switch s
+            ON s.next = w.p AND s.next.pid = w.p.pid",
+        "SELECT w.cpu, s.cpu AS at FROM tp_btf.sched_wakeup w JOIN tp_btf.sched_switch s ON w.p = s.next",
+        "SELECT a.newstate, b.nsecs - a.nsecs AS ns FROM tp_btf.inet_sock_set_state a JOIN tp_btf.inet_sock_set_state b ON a.sk = b.sk
+            WHERE a.newstate = 2 AND b.newstate = 1",
+    ] {
+        let running = Running::start(&kernel, sql);
+        println!("{sql}\n  {:#?}", running.probe.explain(false));
+    }
+}
+
+#[test]
+fn kernel_pairs_each_call_with_its_return() {
+    let Some(kernel) = host() else { return };
+    const CALLS: u64 = 20_000;
+    let sql = format!(
+        "SELECT x.nsecs - e.nsecs AS latency_ns, x.ret FROM tracepoint.sys_enter_getppid e
+         JOIN tracepoint.sys_exit_getppid x ON e.tid = x.tid WHERE e.pid = {}",
+        std::process::id()
+    );
+    let running = Running::start(&kernel, &sql);
+    let threads: Vec<_> = (0..2).map(|_| std::thread::spawn(|| call(libc::SYS_getppid, CALLS as usize / 2))).collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let (rows, counters) = running.end();
+    assert_eq!((counters.starts, counters.paired, counters.rows), (CALLS, CALLS, CALLS), "{counters:?}");
+    assert_eq!((counters.unpaired_start, counters.unpaired_end, counters.map_full), (0, 0, 0));
+    assert!(bigints(&rows, "latency_ns").into_iter().all(|latency| latency.is_some_and(|ns| ns > 0)));
+    let parent = i64::from(std::os::unix::process::parent_id());
+    assert!(bigints(&rows, "ret").into_iter().all(|ret| ret == Some(parent)));
+}
+
+#[test]
+fn kernel_keeps_nothing_for_calls_that_a_filter_rejects() {
+    let Some(kernel) = host() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let (there, missing) = (directory.path().join("there"), directory.path().join("missing"));
+    std::fs::write(&there, "x").unwrap();
+    let sql = format!(
+        "SELECT user_string(e.filename) AS path, x.ret, e.flags, x.nsecs - e.nsecs AS latency_ns
+         FROM tracepoint.sys_enter_openat e JOIN tracepoint.sys_exit_openat x ON e.tid = x.tid
+         WHERE x.pid = {} AND user_string(e.filename) LIKE '{}/%' AND x.ret < 0",
+        std::process::id(),
+        directory.path().display()
+    );
+    let running = Running::start(&kernel, &sql);
+    for _ in 0..30 {
+        std::fs::File::open(&there).unwrap();
+        std::fs::File::open(&missing).unwrap_err();
+        std::fs::File::open("/dev/null").unwrap();
+    }
+    let (rows, counters) = running.end();
+    // Of the other file and of other processes nothing was kept; a successful open ended its pair.
+    assert_eq!((counters.starts, counters.paired, counters.rows), (60, 60, 30), "{counters:?}");
+    assert_eq!(counters.unpaired_end, 0, "an end whose start was filtered out is no loss");
+    assert!(texts(&rows, "path").into_iter().all(|path| path.as_deref() == missing.to_str()));
+    assert!(bigints(&rows, "ret").into_iter().all(|ret| ret == Some(-i64::from(libc::ENOENT))));
+}
+
+#[test]
+fn kernel_reads_a_path_again_that_was_not_there_at_the_call() {
+    let Some(kernel) = host() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let (holder, opened) = (directory.path().join("holder"), directory.path().join("opened"));
+    let path = CString::new(opened.to_str().unwrap()).unwrap();
+    std::fs::write(&opened, "x").unwrap();
+    let mut page = path.as_bytes_with_nul().to_vec();
+    page.resize(4096, 0);
+    std::fs::write(&holder, &page).unwrap();
+    let holder = std::fs::File::open(&holder).unwrap();
+    let sql = format!(
+        "SELECT user_string(e.filename) AS path, x.ret FROM tracepoint.sys_enter_openat e
+         JOIN tracepoint.sys_exit_openat x ON e.tid = x.tid WHERE x.tid = {}",
+        // SAFETY: the call takes nothing.
+        unsafe { libc::gettid() }
+    );
+    let running = Running::start(&kernel, &sql);
+    // SAFETY: the mapping is read by the kernel alone, and the file is longer than what is mapped; no address is used
+    // that is not mapped but the last, which open refuses.
+    unsafe {
+        use std::os::fd::AsRawFd;
+        // Its pages are in the page cache, but not in our tables until somebody touches them.
+        let mapped = libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, libc::MAP_PRIVATE, holder.as_raw_fd(), 0);
+        assert_ne!(mapped, libc::MAP_FAILED);
+        assert!(libc::openat(libc::AT_FDCWD, mapped.cast(), libc::O_RDONLY) >= 0);
+        assert_eq!(libc::openat(libc::AT_FDCWD, std::ptr::without_provenance(8), libc::O_RDONLY), -1);
+        libc::munmap(mapped, 4096);
+    }
+    let (rows, counters) = running.end();
+    assert_eq!(texts(&rows, "path"), [opened.to_str().map(str::to_owned), None]);
+    assert_eq!((counters.paired, counters.unreadable), (2, 1), "{counters:?}");
+}
+
+#[test]
+fn kernel_gives_back_what_ending_threads_leave() {
+    let Some(kernel) = host() else { return };
+    const THREADS: u64 = 1_000;
+    // This call never returns.
+    let sql = format!(
+        "SELECT x.ret FROM tracepoint.raw_syscalls.sys_enter e JOIN tracepoint.raw_syscalls.sys_exit x ON e.tid = x.tid
+         WHERE e.id = {} AND e.pid = {}",
+        libc::SYS_exit,
+        std::process::id()
+    );
+    let running = Running::start(&kernel, &sql);
+    for _ in 0..THREADS {
+        std::thread::spawn(|| ()).join().unwrap();
+    }
+    let counters = running.wait("threads ended", |counters| counters.unpaired_start >= THREADS);
+    assert_eq!((counters.starts, counters.paired, pending(&counters)), (THREADS, 0, 0), "{counters:?}");
+    let (rows, _) = running.end();
+    assert_eq!(rows.num_rows(), 0);
+}
+
+/// The child of the next test: as many threads as it is told to wait for ever.
+#[test]
+#[ignore = "it waits for ever: another test starts and kills it"]
+fn child_with_waiting_threads() {
+    let threads: Vec<_> = (0..1_000)
+        .map(|_| {
+            let waiting = std::thread::Builder::new().name("pp-waits".into()).stack_size(64 << 10);
+            // SAFETY: the call waits for a signal and touches nothing.
+            waiting.spawn(|| unsafe { libc::pause() }).unwrap()
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+}
+
+#[test]
+fn kernel_keeps_no_more_than_live_threads_when_a_thousand_are_killed_in_a_call() {
+    let Some(kernel) = host() else { return };
+    const THREADS: u64 = 1_000;
+    let sql = "SELECT e.tid AS thread, x.ret, x.nsecs - e.nsecs AS latency_ns FROM tracepoint.sys_enter_pause e
+         JOIN tracepoint.sys_exit_pause x ON e.tid = x.tid WHERE e.comm = 'pp-waits'";
+    let running = Running::start(&kernel, sql);
+    for round in 1..=2 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_with_waiting_threads", "--ignored"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let waiting = running.wait("threads wait", |counters| counters.starts == THREADS * round);
+        assert_eq!(pending(&waiting), THREADS, "{waiting:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let killed = running.wait("threads are gone", |counters| pending(counters) == 0);
+        assert_eq!(killed.paired + killed.unpaired_start, THREADS * round, "{killed:?}");
+    }
+    let (rows, counters) = running.end();
+    assert_eq!((counters.starts, counters.map_full, counters.unpaired_end), (2 * THREADS, 0, 0), "{counters:?}");
+    // The kernel lets a killed call return before the thread ends.
+    assert!(bigints(&rows, "ret").into_iter().all(|ret| ret.is_some_and(|ret| ret < 0)));
+}
+
+#[test]
+fn kernel_counts_what_waits_in_a_hash_and_never_pairs() {
+    let Some(kernel) = host() else { return };
+    // The key is the process: any of its threads may be the other end.
+    let sql = format!(
+        "SELECT x.ret FROM tracepoint.sys_enter_getppid e JOIN tracepoint.sys_exit_getpgid x ON e.pid = x.pid
+         WHERE x.pid = {}",
+        std::process::id()
+    );
+    let running = Running::start(&kernel, &sql);
+    call(libc::SYS_getppid, 5);
+    let counters = running.counters();
+    assert_eq!((counters.starts, counters.unpaired_start, pending(&counters)), (5, 4, 1), "{counters:?}");
+    call(libc::SYS_getpgid, 3);
+    let counters = running.counters();
+    assert_eq!((counters.paired, counters.unpaired_end, pending(&counters)), (1, 2, 0), "{counters:?}");
+    call(libc::SYS_getppid, 1);
+    assert_eq!(running.loaded.sweep().unwrap(), 0, "it has not waited for long");
+    assert_eq!(running.loaded.sweep_older_than(Duration::ZERO).unwrap(), 1);
+    call(libc::SYS_getpgid, 1);
+    let (rows, counters) = running.end();
+    assert_eq!((rows.num_rows(), counters.starts, counters.paired), (1, 6, 1), "{counters:?}");
+    assert_eq!((counters.unpaired_start, counters.unpaired_end, counters.events), (5, 3, 9), "{counters:?}");
+}
+
+#[test]
+fn kernel_counts_starts_for_which_there_is_no_room() {
+    let Some(kernel) = host() else { return };
+    const MORE: u64 = 1_000;
+    let sql = format!(
+        "SELECT e.args.pid AS group, x.ret FROM tracepoint.sys_enter_getpgid e JOIN tracepoint.sys_exit_getppid x ON e.args.pid = x.ret
+         WHERE e.pid = {}",
+        std::process::id()
+    );
+    let sql = sql.replace(" AS group", " AS asked");
+    let running = Running::start(&kernel, &sql);
+    for pid in 0..u64::from(STATE_ENTRIES_MAX) + MORE {
+        // SAFETY: the call takes a number.
+        unsafe { libc::syscall(libc::SYS_getpgid, 10_000_000 + pid) };
+    }
+    let counters = running.counters();
+    assert_eq!((counters.starts, counters.map_full), (u64::from(STATE_ENTRIES_MAX) + MORE, MORE), "{counters:?}");
+    assert_eq!(running.loaded.sweep_older_than(Duration::ZERO).unwrap(), u64::from(STATE_ENTRIES_MAX));
+    let (_, counters) = running.end();
+    assert_eq!((pending(&counters), counters.unpaired_start), (0, u64::from(STATE_ENTRIES_MAX)), "{counters:?}");
+}
+
+#[test]
+fn kernel_pairs_by_processor_in_interrupts() {
+    let Some(kernel) = host() else { return };
+    let sql = "SELECT e.vec, e.cpu AS start_cpu, x.cpu AS end_cpu, x.nsecs - e.nsecs AS latency_ns
+         FROM tracepoint.softirq_entry e JOIN tracepoint.softirq_exit x ON e.cpu = x.cpu WHERE e.args.vec = x.args.vec";
+    let running = Running::start(&kernel, sql);
+    running.wait("interrupts", |counters| counters.rows >= 100);
+    let (rows, counters) = running.end();
+    assert!(pending(&counters) <= 1024, "{counters:?}");
+    assert_eq!(bigints(&rows, "start_cpu"), bigints(&rows, "end_cpu"));
+    assert!(bigints(&rows, "latency_ns").into_iter().all(|latency| latency.is_some_and(|ns| ns > 0)));
+}
+
+#[test]
+fn kernel_pairs_on_a_pointer_and_on_an_integer_alike() {
+    let Some(kernel) = host() else { return };
+    for key in ["w.p = s.next", "w.p.pid = s.next.pid"] {
+        // SAFETY: the call takes nothing.
+        let thread = unsafe { libc::gettid() };
+        let sql = format!(
+            "SELECT w.p.comm AS name, s.next.pid AS thread, w.nsecs AS woken, s.nsecs AS ran
+             FROM tp_btf.sched_wakeup w JOIN tp_btf.sched_switch s ON {key} WHERE w.p.pid = {thread}"
+        );
+        let running = Running::start(&kernel, &sql);
+        for _ in 0..50 {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let (rows, counters) = running.end();
+        // A sleep that is over before the thread sleeps needs no waking.
+        assert!(counters.paired >= 25 && pending(&counters) <= 1, "{key}: {counters:?}");
+        assert!(bigints(&rows, "thread").into_iter().all(|each| each == Some(i64::from(thread))));
+        let (woken, ran) = (bigints(&rows, "woken"), bigints(&rows, "ran"));
+        assert!(woken.iter().zip(&ran).all(|(woken, ran)| woken < ran), "{key}");
+        // The next start is never older than the last end.
+        assert!(ran.iter().zip(&woken[1..]).all(|(ran, woken)| ran < woken), "{key}");
+    }
+}
