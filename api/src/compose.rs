@@ -107,6 +107,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         println!("  psql -h {} -p {} -U admin {DATABASE}", directory.path().display(), pg_address.port());
     }
     note_restarts(&executor, &node).await;
+    note_damage(&writer, &node);
     start_probes(&config, &probes).await?;
 
     signals.first().await;
@@ -188,6 +189,27 @@ async fn note_restarts(executor: &Executor, node: &Node) {
             Ok(None) => {}
             Err(error) => tracing::warn!(probe = probe.name, "cannot read when its last row came: {error}"),
         }
+    }
+}
+
+/// Writes down the rows that the log held and could not give back.
+fn note_damage(writer: &Arc<Writer>, node: &Node) {
+    let damage = writer.status().damage;
+    let counted: u64 = damage.iter().filter_map(|damage| damage.rows).sum();
+    if counted > 0 {
+        node.note_log_damage(Some(counted));
+    }
+    if damage.iter().any(|damage| damage.rows.is_none()) {
+        node.note_log_damage(None);
+    }
+    if !damage.is_empty() {
+        // Once what is around the damage is committed, the next start does not find and count it again.
+        let writer = Arc::clone(writer);
+        tokio::spawn(async move {
+            if let Err(error) = writer.checkpoint().await {
+                tracing::warn!("the damaged log cannot be left behind yet: {error}");
+            }
+        });
     }
 }
 

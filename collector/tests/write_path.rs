@@ -335,3 +335,35 @@ async fn over_the_cap_the_oldest_hours_go_and_rows_are_taken_all_the_time() {
     assert_eq!(left.last(), Some(&(18 * ROWS - 1)), "the newest stay");
     writer.shutdown().await;
 }
+
+#[tokio::test]
+async fn files_that_no_commit_names_are_deleted_and_committed_ones_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(folder.path()).await;
+    let mut source = Source::new(13);
+    source.start_unix_ns = chrono::Utc::now().timestamp_nanos_opt().unwrap() - 3_600_000_000_000;
+    let data = folder.path().join("data");
+    let mut options = house.options();
+    options.space.check_interval = Duration::from_millis(20);
+    options.space.keep_interval = Duration::from_millis(20);
+    options.space.snapshot_keep = Duration::ZERO;
+    options.space.delete_grace = Duration::ZERO;
+    options.space.orphan_grace = Duration::from_millis(1500);
+    let writer = Writer::start(options).await.unwrap();
+    append(&writer, &house, source, 1..=2).await;
+    writer.checkpoint().await.unwrap();
+    let committed = house.segments("events");
+    // As a server leaves them that is killed between storing its files and committing them.
+    let left = committed.iter().map(|segment| house.file(segment).with_extension("left.parquet")).collect::<Vec<_>>();
+    for (segment, left) in committed.iter().zip(&left) {
+        fs::copy(house.file(segment), left).unwrap();
+    }
+    // Not ours: other files stay whatever they are.
+    fs::write(data.join("notes.txt"), "mine").unwrap();
+    assert_eq!(parquet_files(&data), committed.len() + left.len() + 1);
+    until("files of no commit are deleted", || left.iter().all(|file| !file.exists())).await;
+    assert!(data.join("notes.txt").exists());
+    assert_eq!(house.check_rows("events", source), numbers(2));
+    assert_eq!(house.segments("events"), committed);
+    writer.shutdown().await;
+}

@@ -8,6 +8,8 @@ mod sqllogic; // SQL by example.
 mod kernel_shutdown; // SIGTERM drains and commits.
 mod kernel_losses; // What is lost is told at the end of a query.
 mod kernel_crash; // kill -9 in a loop while rows arrive.
+mod kernel_damage; // A damaged log and a damaged segment at start.
+mod kernel_full_disk; // The disk fills up and is emptied again.
 mod kernel_duckdb; // DuckDB reads the lake while we write.
 mod kernel_s3; // Segments in an S3 store.
 mod kernel_postgres_catalog; // The catalog on PostgreSQL.

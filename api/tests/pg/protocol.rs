@@ -219,3 +219,36 @@ async fn the_unnamed_statement_survives_sync_and_ends_with_a_query() {
     raw.send(&[describe(b'S', ""), sync()].concat()).await;
     assert_eq!(error(&raw.until_ready().await), "26000");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetch_and_execute_give_as_many_rows_as_the_message_asks_for() {
+    let server = Server::start().await;
+    let (mut raw, _) = Raw::login(&server).await;
+    raw.query("BEGIN").await;
+    raw.query("DECLARE c CURSOR FOR SELECT value FROM generate_series(1, 9)").await;
+    let two = || execute("p", 2);
+    raw.send(&[parse("", "FETCH 5 FROM c"), bind("p", "", &[]), two(), two(), two(), two(), sync()].concat()).await;
+    let replies = raw.until_ready().await;
+    assert_eq!(kinds(&replies), "12DsDsDCCZ");
+    assert_eq!(
+        (firsts(&replies).join(" "), tags(&replies)),
+        ("1 2 3 4 5".into(), vec!["FETCH 5".into(), "FETCH 0".into()])
+    );
+    raw.send(
+        &[parse("", "FETCH ALL FROM c"), bind("p2", "", &[]), execute("p2", 1), execute("p2", 1), sync()].concat(),
+    )
+    .await;
+    let replies = raw.until_ready().await;
+    assert_eq!((kinds(&replies).as_str(), tags(&replies)), ("12DsDsZ", vec![]));
+
+    raw.query("PREPARE s AS SELECT value FROM generate_series(1, 3)").await;
+    raw.send(
+        &[parse("", "EXECUTE s"), bind("q", "", &[]), execute("q", 2), execute("q", 2), execute("q", 2), sync()]
+            .concat(),
+    )
+    .await;
+    let replies = raw.until_ready().await;
+    assert_eq!(kinds(&replies), "12DsDCCZ");
+    assert_eq!(firsts(&replies).join(" "), "1 2 3");
+    raw.query("COMMIT").await;
+}

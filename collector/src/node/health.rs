@@ -88,8 +88,10 @@ pub struct HealthWriter {
     tables: HealthTables,
     node: Arc<str>,
     epoch: u64,
-    /// Rows lost on the way are not worth a row: their counters come again.
+    /// What became of the rows sent.
     tally: Arc<Tally>,
+    /// Rows of ours that were lost when that was last looked at.
+    rows_lost: u64,
     written_health: HashMap<ProbeId, (ProbeState, u64, u64, u64)>,
     written_losses: HashMap<ProbeId, Losses>,
 }
@@ -98,11 +100,13 @@ impl HealthWriter {
     /// A writer that has written nothing in this epoch.
     pub fn new(outbox: Outbox, tables: HealthTables, node: Arc<str>, epoch: u64) -> HealthWriter {
         let (written_health, written_losses) = (HashMap::new(), HashMap::new());
-        HealthWriter { outbox, tables, node, epoch, tally: Arc::default(), written_health, written_losses }
+        let (tally, rows_lost) = (Arc::default(), 0);
+        HealthWriter { outbox, tables, node, epoch, tally, rows_lost, written_health, written_losses }
     }
 
     /// Writes the health of the probes that changed since they were last written.
     pub fn write_health(&mut self, rows: Vec<HealthRow>) {
+        self.forget_what_was_lost();
         let changed: Vec<HealthRow> = rows
             .into_iter()
             .filter(|HealthRow { report, .. }| {
@@ -118,6 +122,7 @@ impl HealthWriter {
 
     /// Writes the counters of a probe that rose since they were last written.
     pub fn write_losses(&mut self, id: ProbeId, probe: &str, since_unix_ns: i64, losses: &Losses) {
+        self.forget_what_was_lost();
         let written = self.written_losses.insert(id, *losses).unwrap_or_default();
         let risen = losses.occurred().filter(|(cause, count)| written.get(*cause) != *count);
         let rows: Vec<LossRow> = risen
@@ -130,6 +135,16 @@ impl HealthWriter {
             })
             .collect();
         self.write_loss_rows(&rows);
+    }
+
+    /// After the log has refused rows of ours, all counters are written again: one that does not rise any more would
+    /// never be told otherwise.
+    fn forget_what_was_lost(&mut self) {
+        let rows_lost = self.tally.losses().rows();
+        if std::mem::replace(&mut self.rows_lost, rows_lost) != rows_lost {
+            self.written_health.clear();
+            self.written_losses.clear();
+        }
     }
 
     /// Writes rows as they are.
@@ -210,5 +225,42 @@ fn measure(probes: &Probes) {
         if let Some(before) = before.get(&id) {
             probes.rate(id, |rates| rates.measure(before, &after, seconds));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+    use probepilot_sql::SqlState;
+
+    use super::*;
+    use crate::node::loss::Cause;
+    use crate::node::test_log::TestLog;
+
+    #[tokio::test]
+    async fn a_count_that_the_log_refused_is_written_again() {
+        let log = Arc::new(TestLog::default());
+        let (outbox, _task) = Outbox::start(log.clone(), "n".into(), 9);
+        let tables = HealthTables { health: TableId(1), loss: TableId(2) };
+        let mut writer = HealthWriter::new(outbox.clone(), tables, "n".into(), 9);
+        let mut losses = Losses::default();
+        losses.add(Cause::DiskFull, 7);
+        log.refuse(Some(SqlState::DISK_FULL));
+        writer.write_losses(ProbeId(3), "p", 1, &losses);
+        outbox.flush().await;
+        log.refuse(None);
+        for _ in 0..3 {
+            writer.write_losses(ProbeId(3), "p", 1, &losses);
+            outbox.flush().await;
+        }
+        let rows = log.rows(tables.loss);
+        let counts: Vec<i64> = rows
+            .iter()
+            .flat_map(|rows| {
+                rows.column_by_name("count").expect("a column").as_primitive::<Int64Type>().values().to_vec()
+            })
+            .collect();
+        assert_eq!(counts, [7], "once, although it did not rise");
     }
 }

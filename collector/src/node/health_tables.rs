@@ -12,6 +12,9 @@ use probepilot_sql::SqlType;
 
 use crate::node::loss::Cause;
 
+/// What stands in `probe` when it is not known whose the lost rows were.
+pub const EVERY_PROBE: &str = "*";
+
 /// The tables this node writes: `system.probe_health`, then `system.probe_loss`. They exist before the node starts.
 pub fn table_definitions() -> [TableDefinition; 2] {
     [health_definition(), loss_definition()]
@@ -59,8 +62,8 @@ fn loss_definition() -> TableDefinition {
     let columns = vec![
         Column::new("time", SqlType::Timestamptz, false, "when the counter was read"),
         Column::new("node", SqlType::Text, false, "node the probe runs on"),
-        Column::new("probe", SqlType::Text, false, "probe's name"),
-        Column::new("probe_id", SqlType::BigInt, false, "probe's id, never used again"),
+        Column::new("probe", SqlType::Text, false, "probe's name; * where the rows of several were lost together"),
+        Column::new("probe_id", SqlType::BigInt, false, "probe's id, never used again; 0 for *"),
         Column::new(
             "epoch",
             SqlType::BigInt,

@@ -26,7 +26,7 @@ use crate::node::drain::{DrainOptions, STORED_GATHER, Settler};
 use crate::node::engine::{Engine, RunOptions, Running};
 use crate::node::feed::Feed;
 use crate::node::health::{self, HealthTables, HealthWriter, Rates};
-use crate::node::health_tables::LossRow;
+use crate::node::health_tables::{EVERY_PROBE, LossRow};
 use crate::node::hook_tables::{HookColumnTable, HookTable};
 use crate::node::lifecycle::{Probes, Unavailable};
 use crate::node::live::{LIVE_QUERIES_MAX, LIVE_RING_BYTES, LiveQuery};
@@ -142,6 +142,18 @@ impl Node {
             cause: Cause::Restart,
             count: None,
             since_unix_ns: Some(last_row_unix_ns),
+        }]);
+    }
+
+    /// Says in `system.probe_loss` that rows were in the log and could not be read at the start: `None` when it is not
+    /// known how many. The damage does not say whose they were.
+    pub fn note_log_damage(&self, rows: Option<u64>) {
+        self.probes.write_loss_rows(&[LossRow {
+            probe: EVERY_PROBE.to_owned(),
+            probe_id: 0,
+            cause: Cause::Restart,
+            count: rows,
+            since_unix_ns: None,
         }]);
     }
 

@@ -33,7 +33,8 @@ pub enum Cause {
     Late,
     /// The record was in the ring when its probe was gone, or could not be read.
     Detached,
-    /// The collector was not running; how many is not known.
+    /// The collector was not running, and how many is not known; or a row was in the log and could not be read at the
+    /// next start.
     Restart,
     /// A value could not be read: it is NULL.
     Unreadable,

@@ -131,6 +131,21 @@ fn segment_error(error: &DataFusionError) -> Option<SqlError> {
             _ => None,
         })
     })?;
+    Some(self::segment(segment))
+}
+
+/// Whether bytes of a segment made no sense, and the error does not say of which.
+pub(super) fn is_unnamed_damage(error: &DataFusionError) -> bool {
+    let of_parquet = chain(error).any(|error| {
+        error.is::<ParquetError>()
+            || matches!(error.downcast_ref(), Some(ArrowError::ParquetError(_)))
+            || matches!(error.downcast_ref(), Some(DataFusionError::ParquetError(_)))
+    });
+    of_parquet && segment_error(error).is_none()
+}
+
+/// A segment that cannot be read, as the user is told.
+pub(super) fn segment(segment: &SegmentError) -> SqlError {
     let missing = matches!(&segment.source, ParquetError::External(inner)
         if matches!(inner.downcast_ref::<object_store::Error>(), Some(object_store::Error::NotFound { .. })));
     let unreachable = matches!(&segment.source, ParquetError::External(inner)
@@ -140,9 +155,8 @@ fn segment_error(error: &DataFusionError) -> Option<SqlError> {
         (_, true) => (SqlState::IO_ERROR, "cannot be fetched"),
         _ => (SqlState::DATA_CORRUPTED, "is damaged"),
     };
-    let error = SqlError::new(state, format!("segment \"{}\" {why}", segment.path))
-        .detail(format!("{}.", capital(&segment.source.to_string())));
-    Some(error)
+    SqlError::new(state, format!("segment \"{}\" {why}", segment.path))
+        .detail(format!("{}.", capital(&segment.source.to_string())))
 }
 
 fn schema_error(error: &SchemaError) -> SqlError {

@@ -192,14 +192,15 @@ impl Session {
                 let rows = async {
                     let plan = plan::bind(plan, &prepared.parameters, parameters)?;
                     let plan = state.create_physical_plan(&plan).await?;
-                    execute_stream(plan, state.task_ctx())
+                    let context = state.task_ctx();
+                    Ok((execute_stream(Arc::clone(&plan), Arc::clone(&context))?, plan, context))
                 };
                 let rows = async {
-                    let rows = rows.await.map_err(|error| errors::translate(error, text))?;
-                    Ok((rows, self.losses(&statement).await))
+                    let (rows, plan, context) = rows.await.map_err(|error| errors::translate(error, text))?;
+                    Ok((stream::Executed { rows, plan, context }, self.losses(&statement).await))
                 };
-                let (rows, notices) = stream::guarded(&running, deadline, rows).await?;
-                let stream = stream::row_stream(rows, running, deadline, Arc::clone(schema), Arc::clone(text));
+                let (executed, notices) = stream::guarded(&running, deadline, rows).await?;
+                let stream = stream::row_stream(executed, running, deadline, Arc::clone(schema), Arc::clone(text));
                 *stream.notices.lock() = notices;
                 Ok(stream)
             }

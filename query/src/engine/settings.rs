@@ -35,6 +35,8 @@ pub enum Kind {
     Milliseconds,
     /// One of these words.
     Words(&'static [&'static str]),
+    /// How dates are shown, which is always ISO, and the order of day and month.
+    DateStyle,
     /// An offset or a name of the time zone database.
     TimeZone,
     /// Text encodings: only UTF-8.
@@ -67,10 +69,10 @@ const MESSAGES: Kind =
 /// Every setting there is, by name. Those that steer nothing here are kept because clients set and read them.
 pub const SETTINGS: &[Setting] = &[
     setting("application_name", "", Kind::Text, "Sets the application name to be reported in statistics and logs."),
-    setting("bytea_output", "hex", Kind::Words(&["hex", "escape"]), "Sets the output format for bytea."),
+    setting("bytea_output", "hex", Kind::Words(&["hex"]), "Sets the output format for bytea."),
     setting("client_encoding", "UTF8", Kind::Encoding, "Sets the client's character set encoding."),
     setting("client_min_messages", "notice", MESSAGES, "Sets the message levels that are sent to the client."),
-    setting("DateStyle", "ISO, MDY", Kind::Text, "Sets the display format for date and time values."),
+    setting("DateStyle", "ISO, MDY", Kind::DateStyle, "Sets the display format for date and time values."),
     setting(
         "default_table_access_method",
         "lake",
@@ -111,12 +113,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("in_hot_standby", "off", Kind::ReadOnly, "Shows whether hot standby is currently active."),
     setting("integer_datetimes", "on", Kind::ReadOnly, "Shows whether datetimes are integer based."),
-    setting(
-        "IntervalStyle",
-        "postgres",
-        Kind::Words(&["postgres", "postgres_verbose", "sql_standard", "iso_8601"]),
-        "Sets the display format for interval values.",
-    ),
+    setting("IntervalStyle", "postgres", Kind::Words(&["postgres"]), "Sets the display format for interval values."),
     setting("is_superuser", "off", Kind::ReadOnly, "Shows whether the current user is a superuser."),
     setting("jit", "off", Kind::Boolean, "Allow JIT compilation."),
     setting("lc_collate", "C", Kind::ReadOnly, "Shows the collation order locale."),
@@ -314,6 +311,8 @@ fn check(setting: &Setting, value: &str) -> Result<String, SqlError> {
             }
             Err(invalid().hint(format!("Available values: {}.", words.join(", "))))
         }
+        Kind::DateStyle => date_style(value)
+            .ok_or_else(|| invalid().hint("Dates are shown in ISO style; MDY, DMY and YMD may stand beside it.")),
         Kind::TimeZone => {
             let name = value.trim();
             let known = match name.to_lowercase().as_str() {
@@ -335,6 +334,21 @@ fn check(setting: &Setting, value: &str) -> Result<String, SqlError> {
             Err(SqlError::new(CANT_CHANGE_RUNTIME_PARAM, message))
         }
     }
+}
+
+/// `ISO`, an order of the parts of a date, or both in any order, as PostgreSQL shows them.
+fn date_style(value: &str) -> Option<String> {
+    let mut order = "MDY";
+    for word in value.split(',') {
+        match word.trim().to_ascii_uppercase().as_str() {
+            "ISO" | "DEFAULT" => {}
+            "MDY" | "US" | "NONEURO" | "NONEUROPEAN" => order = "MDY",
+            "DMY" | "EURO" | "EUROPEAN" => order = "DMY",
+            "YMD" => order = "YMD",
+            _ => return None,
+        }
+    }
+    Some(format!("ISO, {order}"))
 }
 
 /// `SET TIME ZONE -3`: hours east of UTC.

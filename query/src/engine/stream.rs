@@ -8,7 +8,9 @@ use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatchOptions;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::common::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::ExecutionPlan;
 use futures::{FutureExt, StreamExt, stream};
 use parking_lot::Mutex;
 use probepilot_catalog::ports::RowStream;
@@ -17,6 +19,7 @@ use tokio::time::Instant;
 
 use super::errors;
 use super::queries::Running;
+use crate::scan::find_damaged;
 
 /// Until when a statement may run.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +58,30 @@ pub(super) async fn guarded<T>(
     }
 }
 
+/// A plan that runs.
+pub(super) struct Executed {
+    /// What it gives.
+    pub rows: SendableRecordBatchStream,
+    /// The plan.
+    pub plan: Arc<dyn ExecutionPlan>,
+    /// What it runs in.
+    pub context: Arc<TaskContext>,
+}
+
+impl Executed {
+    /// Its failure as the user is told; a damaged segment by name.
+    async fn failure(&mut self, error: DataFusionError, text: &str) -> SqlError {
+        if errors::is_unnamed_damage(&error)
+            && let Some(segment) = find_damaged(&self.plan, &self.context).await
+        {
+            return errors::segment(&segment).caused_by(error);
+        }
+        errors::translate(error, text)
+    }
+}
+
 struct State {
-    rows: SendableRecordBatchStream,
+    executed: Executed,
     running: Running,
     deadline: Option<Deadline>,
     schema: SchemaRef,
@@ -65,20 +90,20 @@ struct State {
 
 /// The stream of a query that runs.
 pub(super) fn row_stream(
-    rows: SendableRecordBatchStream,
+    executed: Executed,
     running: Running,
     deadline: Option<Deadline>,
     schema: SchemaRef,
     text: Arc<str>,
 ) -> RowStream {
-    let state = State { rows, running, deadline, schema: Arc::clone(&schema), text };
+    let state = State { executed, running, deadline, schema: Arc::clone(&schema), text };
     let batches = stream::unfold(Some(state), |state| async {
         let mut state = state?;
-        let State { rows, running, deadline, schema, text } = &mut state;
+        let State { executed, running, deadline, schema, text } = &mut state;
         let next = async {
-            match rows.next().await {
+            match executed.rows.next().await {
                 Some(Ok(batch)) => Ok(Some(shaped(&batch, schema)?)),
-                Some(Err(error)) => Err(errors::translate(error, text)),
+                Some(Err(error)) => Err(executed.failure(error, text).await),
                 None => Ok(None),
             }
         };

@@ -11,7 +11,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, JoinType, NullEquality, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::logical_plan::{Distinct, Join, Subquery};
-use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Operator};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::functions::single_value::single_value;
@@ -50,6 +50,22 @@ struct Domain {
 impl Domain {
     fn keys(&self) -> impl Iterator<Item = Expr> {
         self.columns.iter().map(|(_, key)| Expr::Column(key.clone()))
+    }
+
+    fn has_key(&self, column: &Column) -> bool {
+        self.columns.iter().any(|(_, key)| key == column)
+    }
+
+    /// The same values under another name, for the other side of a join.
+    fn again(&self) -> Result<Domain> {
+        let name = self.columns.first().and_then(|(_, key)| key.relation.as_ref()).map_or("", |name| name.table());
+        let name = format!("{name}_again");
+        let plan = LogicalPlanBuilder::from(self.plan.clone()).alias(name.as_str())?.build()?;
+        let columns = self.columns.iter().map(|(outer, key)| {
+            let key = Column::new(Some(name.as_str()), key.name.clone());
+            (outer.clone(), key)
+        });
+        Ok(Domain { plan, columns: columns.collect() })
     }
 
     /// The expression with the domain's columns in place of the outer ones.
@@ -134,7 +150,8 @@ impl SubqueriesToJoins {
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let name = format!("__outer_{number}");
-        let keys = (0..columns.len()).map(|index| format!("k{index}"));
+        // No two domains have a key of the same name, as one may be carried through the other.
+        let keys = (0..columns.len()).map(|index| format!("__key_{number}_{index}"));
         let named = columns.iter().zip(keys.clone()).map(|(column, key)| Expr::Column(column.clone()).alias(key));
         let domain =
             LogicalPlanBuilder::from(outer.clone()).project(named)?.distinct()?.alias(name.as_str())?.build()?;
@@ -219,10 +236,11 @@ fn carry(plan: &LogicalPlan, domain: &Domain) -> Result<Option<LogicalPlan>> {
         LogicalPlan::Join(join) if matches!(join.join_type, JoinType::Inner | JoinType::Left) => {
             let correlated = |side: &LogicalPlan| side.exists(|plan| Ok(plan.contains_outer_reference()));
             let (left, right) = match (correlated(&join.left)?, correlated(&join.right)?) {
-                (true, true) => return Ok(None), // Both sides would bring the domain.
-                (false, true) if join.join_type == JoinType::Left => return Ok(None),
-                (false, true) => (Some(join.left.as_ref().clone()), carry(&join.right, domain)?),
                 (_, false) => (carry(&join.left, domain)?, Some(join.right.as_ref().clone())),
+                (false, true) if join.join_type == JoinType::Inner => {
+                    (Some(join.left.as_ref().clone()), carry(&join.right, domain)?)
+                }
+                (_, true) => return carry_both(join, domain),
             };
             let (Some(left), Some(right)) = (left, right) else { return Ok(None) };
             let on = join.on.iter().map(|(left, right)| Ok((domain.replace(left)?, domain.replace(right)?)));
@@ -246,6 +264,31 @@ fn carry(plan: &LogicalPlan, domain: &Domain) -> Result<Option<LogicalPlan>> {
         _ => return Ok(None),
     };
     built.build().map(Some)
+}
+
+/// A join both of whose sides bring the domain: only rows of the same outer values belong together.
+fn carry_both(join: &Join, domain: &Domain) -> Result<Option<LogicalPlan>> {
+    let again = domain.again()?;
+    let (Some(left), Some(right)) = (carry(&join.left, domain)?, carry(&join.right, &again)?) else { return Ok(None) };
+    let kept: Vec<Expr> = left.schema().columns().into_iter().map(Expr::Column).collect();
+    let of_right = right.schema().columns().into_iter().filter(|column| !again.has_key(column)).map(Expr::Column);
+    let kept: Vec<Expr> = kept.into_iter().chain(of_right).collect();
+    let on = join.on.iter().map(|(left, right)| Ok((domain.replace(left)?, again.replace(right)?)));
+    let same = domain.keys().zip(again.keys()).map(|(key, other)| {
+        Expr::BinaryExpr(BinaryExpr::new(Box::new(key), Operator::IsNotDistinctFrom, Box::new(other)))
+    });
+    let own = join.filter.as_ref().map(|filter| domain.replace(filter)).transpose()?;
+    let joined = Join::try_new(
+        Arc::new(left),
+        Arc::new(right),
+        on.collect::<Result<Vec<_>>>()?,
+        own.into_iter().chain(same).reduce(Expr::and),
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    LogicalPlanBuilder::from(LogicalPlan::Join(joined)).project(kept)?.build().map(Some)
 }
 
 fn counts(expr: &Expr) -> bool {

@@ -4,11 +4,13 @@ mod pin; // The snapshot of a statement: tail first, then manifest.
 mod prune; // Bounds of segments and runs as the planner's pruning reads them.
 mod segments; // Parquet files as a scan.
 mod reader; // Errors of segments name the file.
+mod damaged; // Which segment it was.
 mod tail_source; // Rows of the tail as a scan.
 mod union; // Segments and tail under one node.
 mod provider; // The provider.
 mod live; // Tables whose rows are made when they are read.
 
+pub use damaged::find_damaged;
 pub use live::LiveProvider;
 pub use pin::Pin;
 pub use provider::StoredTable;

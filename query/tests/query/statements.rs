@@ -149,3 +149,22 @@ async fn time_buckets_group_rows() {
     assert_eq!(lake.value(same).await, "60");
     assert_eq!(lake.value("SELECT max(epoch_ns(time)) FROM events").await, "1767225719000000000");
 }
+
+#[tokio::test]
+async fn a_correlated_subquery_stands_within_another() {
+    let lake = Lake::start().await;
+    let sql = "SELECT o.a, \
+        (SELECT m.b + (SELECT max(i.c) FROM (VALUES (1, 10), (2, 20), (2, 30)) AS i(b, c) WHERE i.b = m.b) \
+        FROM (VALUES (1, 1), (3, 2)) AS m(a, b) WHERE m.a = o.a) AS nested, \
+        (SELECT max(m.b) FROM (VALUES (1, 1), (3, 5)) AS m(a, b) WHERE m.a = o.a AND m.b > \
+        (SELECT max(i.b) FROM (VALUES (0), (4)) AS i(b) WHERE i.b <> m.b)) AS filtered \
+        FROM (VALUES (1), (2), (3)) AS o(a) ORDER BY 1";
+    let shown = text(&lake.session(), sql).await;
+    let rows: Vec<Vec<&str>> = shown
+        .lines()
+        .map(|line| line.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect())
+        .filter(|row: &Vec<&str>| row.first().is_some_and(|cell| cell.parse::<i64>().is_ok()))
+        .collect();
+    // As PostgreSQL answers; NULL is shown as nothing.
+    assert_eq!(rows, [vec!["1", "11"], vec!["2"], vec!["3", "32", "5"]], "{shown}");
+}

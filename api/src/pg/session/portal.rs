@@ -68,6 +68,10 @@ pub enum State {
     Ready,
     /// Some of its rows may have been sent; the tag for when they are all sent.
     Streaming(Box<RowSource>, &'static str),
+    /// A FETCH of which rows were sent: how many are still wanted, `None` for all, and how many were taken.
+    Fetching(Option<u64>, u64),
+    /// An EXECUTE: the prepared statement's own portal.
+    Executing(Box<Portal>),
     /// To its end.
     Finished,
 }

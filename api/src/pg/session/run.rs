@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::sql::sqlparser::ast::Expr;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::copy::CopyOutResponse;
 use pgwire::messages::data::{FieldDescription, RowDescription};
@@ -113,18 +114,14 @@ impl Connection {
                 self.stream(portal, rows_max, show).await?;
             }
             Command::Copy { format, .. } => self.copy_out(portal, &statement, format).await?,
-            Command::Fetch(fetch) => self.fetch(portal, fetch, show).await?,
+            Command::Fetch(fetch) => self.fetch(portal, fetch, rows_max, show).await?,
             Command::Execute { name, arguments } => {
-                let inner = self.statements.get(name)?.clone();
-                if !inner.is_query() {
-                    return Err(
-                        SqlError::unsupported("EXECUTE of a statement that is no query is not supported").into()
-                    );
-                }
-                let parameters = self.arguments(name, &inner, arguments).await?;
-                let mut inner = Portal::new(inner, parameters, portal.formats.clone());
-                Box::pin(self.run(&mut inner, None, show)).await?;
-                portal.state = State::Finished;
+                let mut inner = match std::mem::replace(&mut portal.state, State::Finished) {
+                    State::Executing(inner) => inner,
+                    _ => Box::new(self.executed(name, arguments, &portal.formats).await?),
+                };
+                Box::pin(self.run(&mut inner, rows_max, show)).await?;
+                portal.state = State::Executing(inner);
             }
             control => {
                 let tag = self.control(&portal.prepared, control).await?;
@@ -133,6 +130,16 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// The portal of a prepared statement with the values of EXECUTE's arguments.
+    async fn executed(&mut self, name: &str, arguments: &[Expr], formats: &[i16]) -> Result<Portal, Failure> {
+        let prepared = self.statements.get(name)?.clone();
+        if !prepared.is_query() {
+            return Err(SqlError::unsupported("EXECUTE of a statement that is no query is not supported").into());
+        }
+        let parameters = self.arguments(name, &prepared, arguments).await?;
+        Ok(Portal::new(prepared, parameters, formats.to_vec()))
     }
 
     fn open_text(&self, portal: &mut Portal, statement: &Statement, names: &[&str], rows: &[Vec<String>]) {
@@ -232,7 +239,18 @@ impl Connection {
     }
 
     /// Takes rows from a cursor. `portal` is the FETCH itself, whose formats count unless the cursor is binary.
-    async fn fetch(&mut self, portal: &mut Portal, fetch: &Fetch, show: Show) -> Result<(), Failure> {
+    async fn fetch(
+        &mut self,
+        portal: &mut Portal,
+        fetch: &Fetch,
+        rows_max: Option<u64>,
+        show: Show,
+    ) -> Result<(), Failure> {
+        let word = if fetch.send { "FETCH" } else { "MOVE" };
+        if matches!(portal.state, State::Finished) {
+            self.link.outbox.put_tag(&format!("{word} 0"));
+            return Ok(());
+        }
         self.portals.cursor(&fetch.name)?;
         let mut cursor = self.portals.take("cursor", &fetch.name)?;
         let Some((statement, _)) = cursor.prepared.parsed.clone() else {
@@ -248,15 +266,33 @@ impl Connection {
         }
         let zone = self.zone();
         let mut taken = 0;
-        if let State::Streaming(rows, _) = &mut cursor.state {
-            let (skipped, wanted) = steps(fetch.motion, rows.position)?;
-            rows.send(&mut self.link, &columns, &zone, Some(skipped), Framing::Skip).await?;
-            let framing = if fetch.send { Framing::Rows } else { Framing::Skip };
-            taken = rows.send(&mut self.link, &columns, &zone, wanted, framing).await?.rows;
-        }
+        portal.state = match &mut cursor.state {
+            State::Streaming(rows, _) => {
+                let mut wanted;
+                if let State::Fetching(left, sent) = portal.state {
+                    (wanted, taken) = (left, sent);
+                } else {
+                    let skipped;
+                    (skipped, wanted) = steps(fetch.motion, rows.position)?;
+                    rows.send(&mut self.link, &columns, &zone, Some(skipped), Framing::Skip).await?;
+                }
+                let framing = if fetch.send { Framing::Rows } else { Framing::Skip };
+                // What is passed over is no row of the portal's.
+                let rows_max = rows_max.filter(|_| fetch.send);
+                let now = wanted.into_iter().chain(rows_max).min();
+                let sent = rows.send(&mut self.link, &columns, &zone, now, framing).await?;
+                taken += sent.rows;
+                wanted = wanted.map(|wanted| wanted - sent.rows);
+                if sent.finished || wanted == Some(0) { State::Finished } else { State::Fetching(wanted, taken) }
+            }
+            _ => State::Finished,
+        };
         self.portals.put_back(fetch.name.clone(), cursor);
-        portal.state = State::Finished;
-        self.link.outbox.put_tag(&format!("{} {taken}", if fetch.send { "FETCH" } else { "MOVE" }));
+        if matches!(portal.state, State::Fetching(..)) {
+            self.link.outbox.put_empty(b's');
+        } else {
+            self.link.outbox.put_tag(&format!("{word} {taken}"));
+        }
         Ok(())
     }
 }
