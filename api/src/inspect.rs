@@ -1,5 +1,6 @@
 //! `probepilot explain` and `probepilot hooks`: what this kernel offers and what a probe becomes, without a server.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,8 +12,8 @@ use probepilot_collector_ebpf::kernel::Kernel;
 use probepilot_sql::statement::{ProbeQuery, Statement};
 use probepilot_sql::{SqlError, hooks};
 
-/// Prints the plan, and the program when `verbose`, of every probe and hook query in a file.
-pub fn explain(file: &Path, verbose: bool) -> anyhow::Result<()> {
+/// Writes the plan, and the program when `verbose`, of every probe and hook query in a file.
+pub fn explain(file: &Path, verbose: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let place = |error: SqlError| anyhow::anyhow!(quote(&file.display().to_string(), &text, &error));
     let kernel = Kernel::of_host().context("cannot read the hooks of this kernel")?;
@@ -31,14 +32,14 @@ pub fn explain(file: &Path, verbose: bool) -> anyhow::Result<()> {
         let options = CompileOptions { name, node: String::new(), excluded_tgid: None, stored };
         let compiled = compile(&query, &kernel, &facts, &options).map_err(place)?;
         for line in compiled.explain(verbose) {
-            println!("{line}");
+            writeln!(out, "{line}")?;
         }
     }
     Ok(())
 }
 
 /// Lists the hooks whose name fits `pattern`, where `*` stands for anything.
-pub fn hooks(pattern: &str, verbose: bool) -> anyhow::Result<()> {
+pub fn hooks(pattern: &str, verbose: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let kernel = Kernel::of_host().context("cannot read the hooks of this kernel")?;
     let mut found = false;
     for name in kernel.hooks() {
@@ -46,13 +47,13 @@ pub fn hooks(pattern: &str, verbose: bool) -> anyhow::Result<()> {
             continue;
         }
         found = true;
-        println!("{}.{}", name.kind.schema(), name.name);
+        writeln!(out, "{}.{}", name.kind.schema(), name.name)?;
         if !verbose {
             continue;
         }
         match kernel.hook(&[name.kind.schema(), name.name.as_str()]) {
-            Ok(hook) => hook.fields.iter().for_each(|field| println!("    {}", field.declaration)),
-            Err(error) => println!("    {error}"),
+            Ok(hook) => hook.fields.iter().try_for_each(|field| writeln!(out, "    {}", field.declaration))?,
+            Err(error) => writeln!(out, "    {error}")?,
         }
     }
     if found { Ok(()) } else { bail!("no hook of this kernel fits \"{pattern}\"") }

@@ -10,11 +10,17 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
+        // Who reads the output has seen enough, as `head` does.
+        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("probepilot: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
 }
 
 fn run() -> anyhow::Result<()> {
@@ -27,8 +33,8 @@ fn run() -> anyhow::Result<()> {
             init_log(config.log_format);
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(compose::serve(config))
         }
-        Command::Explain { file, verbose } => inspect::explain(&file, verbose),
-        Command::Hooks { verbose, pattern } => inspect::hooks(&pattern, verbose),
+        Command::Explain { file, verbose } => inspect::explain(&file, verbose, &mut std::io::stdout().lock()),
+        Command::Hooks { verbose, pattern } => inspect::hooks(&pattern, verbose, &mut std::io::stdout().lock()),
         Command::Version => {
             println!("probepilot {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -70,3 +70,21 @@ fn processes_are_there_before_the_first_event() {
     let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
     assert_eq!(server.psql(&format!("SELECT comm FROM system.processes WHERE pid = {pid}")), comm.trim());
 }
+
+#[test]
+fn a_list_of_hooks_ends_with_its_reader() {
+    if !crate::support::is_root() {
+        println!("skipped: needs root, to read the kernel's hooks");
+        return;
+    }
+    let mut listing = std::process::Command::new(env!("CARGO_BIN_EXE_probepilot"))
+        .args(["hooks", "-v", "*"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Far more is written than a pipe holds, and nobody reads it.
+    drop(listing.stdout.take());
+    let output = listing.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
