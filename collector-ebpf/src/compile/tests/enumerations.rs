@@ -128,3 +128,15 @@ fn an_element_that_is_not_there_is_refused() {
     assert_eq!(refused("args[1:2]"), ("0A000", Some(8)));
     assert_eq!(refused("args"), ("0A000", Some(8)));
 }
+
+#[test]
+fn an_enumeration_of_either_hook_of_a_join_is_text() {
+    let sql = "SELECT s.p.exited_as AS before, e.p.exited_as AS after FROM tp_btf.sched_process_exec s \
+        JOIN tp_btf.sched_process_exit e ON s.pid = e.pid WHERE e.p.exited_as <> 'PIDTYPE_NONE'";
+    let probe = compile_on(&fixture_kernel(), sql, false).unwrap();
+    let types: Vec<SqlType> = probe.columns.iter().map(|column| column.sql_type).collect();
+    assert_eq!(types, [SqlType::Text, SqlType::Text]);
+    assert!(probe.split.after_filters.is_empty(), "{}", probe.summary);
+    let error = compile_on(&fixture_kernel(), &sql.replace("PIDTYPE_NONE", "NONE"), false).unwrap_err();
+    assert_eq!(error.state.0, "22P02");
+}
