@@ -6,6 +6,9 @@ use arrow::datatypes::SchemaRef;
 
 use crate::table::{Column, TableId, TableKind};
 
+/// What stands in `system.probe_loss.probe` when it is not known whose the lost rows were.
+pub const EVERY_PROBE: &str = "*";
+
 /// A probe's id: never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProbeId(pub i64);

@@ -12,9 +12,6 @@ use probepilot_sql::SqlType;
 
 use crate::node::loss::Cause;
 
-/// What stands in `probe` when it is not known whose the lost rows were.
-pub const EVERY_PROBE: &str = "*";
-
 /// The tables this node writes: `system.probe_health`, then `system.probe_loss`. They exist before the node starts.
 pub fn table_definitions() -> [TableDefinition; 2] {
     [health_definition(), loss_definition()]

@@ -5,6 +5,7 @@ mod book; // Losses as the nodes have told them.
 
 use std::collections::BTreeMap;
 
+use probepilot_catalog::probe::EVERY_PROBE;
 use probepilot_catalog::table::TableName;
 
 pub use book::Book;
@@ -31,8 +32,9 @@ fn notices(losses: &[Loss], scanned: &[Scanned]) -> Vec<String> {
     let mut notices = Vec::new();
     for (table, range) in ranges {
         // The counters' tables name a probe, which is called as its table.
-        let of_table =
-            losses.iter().filter(|loss| loss.probe == table.name && range.meets(loss.from_ns, loss.until_ns));
+        let of_table = losses.iter().filter(|loss| {
+            (loss.probe == table.name || loss.probe == EVERY_PROBE) && range.meets(loss.from_ns, loss.until_ns)
+        });
         let mut counts: BTreeMap<&str, Option<u64>> = BTreeMap::new();
         for Loss { cause, count, .. } in of_table {
             let sum = counts.entry(cause).or_insert(Some(0));
@@ -103,6 +105,12 @@ mod tests {
         );
         let both = [restart, loss("execs", "ring_full", 100, Some(1))];
         assert_eq!(notices(&both, &all), ["lost at least 1 event (restart, ring_full 1) in this range"]);
+    }
+
+    #[test]
+    fn what_may_have_been_anybodys_is_told_to_everybody() {
+        let losses = [loss(EVERY_PROBE, "restart", 100, Some(7))];
+        assert_eq!(notices(&losses, &[scanned("execs", 0, 200)]), ["lost 7 events (restart) in this range"]);
     }
 
     #[test]
