@@ -28,6 +28,8 @@ const BUILTIN: &[Builtin] = &[
     builtin!("file_open", false),
     builtin!("block_io", false),
     builtin!("syscall_errors", false),
+    builtin!("connect_latency", false),
+    builtin!("io_slow", false),
 ];
 
 /// All of them, in the order they are created.

@@ -8,5 +8,7 @@ mod oom_kill;
 mod tcp_state;
 mod tcp_retransmit;
 mod file_open;
+mod io_slow;
 mod block_io;
+mod connect_latency;
 mod syscall_errors;

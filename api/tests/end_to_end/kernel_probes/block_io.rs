@@ -25,8 +25,9 @@ fn kernel_block_io_shows_a_request_past_the_page_cache() {
     // Completed in an interrupt: nobody is blamed for it.
     server.wait_for(
         &format!(
-            "SELECT DISTINCT operation, error, pid IS NULL FROM block_io WHERE bytes = {BYTES} AND operation = 'write'"
+            "SELECT DISTINCT operation, error, pid IS NULL, latency_ns > 0, issued_by <> '' FROM block_io
+             WHERE bytes = {BYTES} AND operation = 'write'"
         ),
-        "write||t",
+        "write||t|t|t",
     );
 }
