@@ -42,6 +42,11 @@ impl AfterPart {
         AfterPart { record_schema, output_schema, filters, outputs, asks_for_processes }
     }
 
+    /// A part that only has columns: what comes in goes another way.
+    pub(crate) fn nothing(record_schema: SchemaRef, output_schema: SchemaRef) -> AfterPart {
+        AfterPart { record_schema, output_schema, filters: Vec::new(), outputs: Vec::new(), asks_for_processes: false }
+    }
+
     /// The columns that come in.
     pub fn record_schema(&self) -> SchemaRef {
         Arc::clone(&self.record_schema)
@@ -67,17 +72,28 @@ impl AfterPart {
             }
             None => batch.clone(),
         };
+        self.project(&kept, counts)
+    }
+
+    /// The outputs of rows that passed the filter.
+    pub(crate) fn project(&self, kept: &RecordBatch, counts: &mut AfterCounts) -> Result<RecordBatch> {
         let columns = self
             .outputs
             .iter()
             .zip(self.output_schema.fields())
-            .map(|(output, field)| stored(&evaluate(output, &kept, counts)?, field.data_type()))
+            .map(|(output, field)| stored(&evaluate(output, kept, counts)?, field.data_type()))
             .collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(kept.num_rows()));
         Ok(RecordBatch::try_new_with_options(self.output_schema(), columns, &options)?)
     }
 
-    fn keep(&self, batch: &RecordBatch, counts: &mut AfterCounts) -> Result<Option<BooleanArray>> {
+    /// Whether there is a filter at all.
+    pub(crate) fn has_filter(&self) -> bool {
+        !self.filters.is_empty()
+    }
+
+    /// Which rows pass the filter; `None` when there is none.
+    pub(crate) fn keep(&self, batch: &RecordBatch, counts: &mut AfterCounts) -> Result<Option<BooleanArray>> {
         let mut keep: Option<BooleanArray> = None;
         for filter in &self.filters {
             let passed = evaluate(filter, batch, counts)?;

@@ -51,6 +51,11 @@ impl ClockOffset {
     }
 }
 
+/// Unix time now, nanoseconds.
+pub(crate) fn unix_now_ns() -> i64 {
+    clock_ns(libc::CLOCK_REALTIME)
+}
+
 /// The kernel's monotonic clock now, nanoseconds.
 pub(crate) fn monotonic_now_ns() -> i64 {
     clock_ns(libc::CLOCK_MONOTONIC)
@@ -168,11 +173,16 @@ impl RecordDecoder {
     /// # Errors
     /// Only faults of ours: what fails for a row is NULL there and counted.
     pub fn finish(&mut self, clock: &ClockOffset) -> datafusion::error::Result<RecordBatch> {
+        let batch = self.records(clock)?;
+        self.after.run(&batch, &mut self.counts)
+    }
+
+    /// The records taken, as they are, before the part after the kernel. The decoder is empty then.
+    pub(crate) fn records(&mut self, clock: &ClockOffset) -> datafusion::error::Result<RecordBatch> {
         let rows = std::mem::take(&mut self.rows);
         let arrays: Vec<ArrayRef> = self.columns.iter_mut().map(|column| column.finish(*clock)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(self.after.record_schema(), arrays, &options)?;
-        self.after.run(&batch, &mut self.counts)
+        Ok(RecordBatch::try_new_with_options(self.after.record_schema(), arrays, &options)?)
     }
 
     /// A decoder of the same probe with nothing in it.

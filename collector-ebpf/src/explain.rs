@@ -1,6 +1,7 @@
 //! What EXPLAIN says: which part runs where, the record, the program and its costs.
 
 mod pair; // The lines of a pair.
+pub(crate) mod windows; // Of a query that aggregates.
 
 use crate::compile::layout::{Cell, Layout};
 use crate::compile::leaf::Leaf;
@@ -52,7 +53,11 @@ pub(crate) fn lines(probe: &CompiledProbe, verbose: bool) -> Vec<String> {
     for filter in &split.after_filters {
         lines.push(format!("Filter after kernel: {}", filter.text));
     }
-    for ((column, planned), in_kernel) in probe.columns.iter().zip(&split.outputs).zip(&split.in_kernel) {
+    if let Some(parts) = &probe.windows {
+        lines.extend(windows::lines(probe, parts));
+    }
+    let outputs = if probe.windows.is_some() { &[] } else { probe.columns.as_slice() };
+    for ((column, planned), in_kernel) in outputs.iter().zip(&split.outputs).zip(&split.in_kernel) {
         let place = if *in_kernel { "in kernel" } else { "after kernel" };
         lines.push(format!("Column {}: {}, {place}: {}", column.name, column.sql_type.sql(), planned.text));
     }
@@ -67,7 +72,9 @@ pub(crate) fn lines(probe: &CompiledProbe, verbose: bool) -> Vec<String> {
         }
         None => {}
     }
-    lines.push(record_line(probe));
+    if probe.windows.is_none() {
+        lines.push(record_line(probe));
+    }
     let programs: Vec<_> = std::iter::once(&probe.object).chain(&probe.object.companions).collect();
     let mut called: Vec<&str> = Vec::new();
     for helper in programs.iter().flat_map(|program| helpers(&program.insns)) {

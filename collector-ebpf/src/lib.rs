@@ -8,6 +8,7 @@ pub mod load; // Into the kernel and out again: programs, maps, rings, counters.
 pub mod capability; // The rights that loading needs.
 pub mod decode; // Records → Arrow.
 pub mod after; // The part after the kernel, per batch.
+pub mod windows; // States of groups → rows of windows.
 pub mod explain; // What EXPLAIN says.
 pub mod probes; // The probes that come with us.
 

@@ -31,7 +31,7 @@ impl Insn {
 /// `src` of a two-instruction load that names a map: the register becomes the map, for helpers.
 pub const PSEUDO_MAP_FD: u8 = 1;
 /// `src` of a two-instruction load that names a map: the register becomes the address of the value of key 0 plus the
-/// second instruction's immediate. Only for [`MapRef::Bucket`]: no lookup, no NULL check.
+/// second instruction's immediate. Only for [`MapRef::Bucket`] and [`MapRef::Zeros`]: no lookup, no NULL check.
 pub const PSEUDO_MAP_VALUE: u8 = 2;
 
 /// The maps a program may name.
@@ -56,6 +56,30 @@ pub enum MapRef {
     Pending,
     /// What the starts of a pair keep until their ends come, shared by all programs of a probe: see [`StateMap`].
     State,
+    /// An array of maps with one entry, the window that is open: a per-CPU hash from groups to their states. See
+    /// [`WindowMaps`].
+    Windows,
+    /// An array with one entry as long as a group's state, all zero, that no program writes.
+    Zeros,
+}
+
+/// The maps of a query that aggregates in windows: two hashes, of which one is open while the other is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowMaps {
+    /// Bytes of a group's key.
+    pub key_bytes: u32,
+    /// Bytes of a group's state on one CPU, a multiple of eight.
+    pub value_bytes: u32,
+    /// Groups of one window that have a state of their own; all others share one, under [`other_key`]. `None`: as many as
+    /// memory allows by default.
+    pub keys_max: Option<u32>,
+}
+
+/// The key of the state that all groups share which found no room: its null bits say more than a group can have.
+pub fn other_key(key_bytes: usize) -> Vec<u8> {
+    let mut key = vec![0; key_bytes];
+    key[..8].fill(0xff);
+    key
 }
 
 /// The kinds of maps in which the starts of a pair wait.
@@ -108,9 +132,9 @@ pub const BUCKET_BYTES: u32 = 64;
 
 /// What a program counts, each on the CPU it runs on.
 ///
-/// `Events` are those the filter let through: events = rows + ring_full + rate_limited + nested. Of a pair what could not
-/// become one counts as an event of its own: unpaired_start, unpaired_end and map_full stand on the right side as well. And
-/// of its starts: starts = paired + unpaired_start + map_full + nested + those that wait.
+/// `Events` are those the filter let through: events = rows + aggregated + ring_full + rate_limited + nested + map_full. Of
+/// a pair what could not become one counts as an event of its own: unpaired_start, unpaired_end and map_full stand on the
+/// right side as well. And of its starts: starts = paired + unpaired_start + map_full + nested + those that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Counter {
     /// Passed the filter.
@@ -137,13 +161,16 @@ pub enum Counter {
     UnpairedStart,
     /// Lost: an end whose start was not seen.
     UnpairedEnd,
-    /// Lost: a start for which there was no room.
+    /// Added to the state of a group.
+    Aggregated,
+    /// Lost: a start for which there was no room, or an event for which there was none even in the state of the groups that
+    /// found none.
     MapFull,
 }
 
 impl Counter {
     /// All, in the order of their places.
-    pub const ALL: [Counter; 13] = [
+    pub const ALL: [Counter; 14] = [
         Counter::Events,
         Counter::Rows,
         Counter::RingFull,
@@ -156,6 +183,7 @@ impl Counter {
         Counter::Paired,
         Counter::UnpairedStart,
         Counter::UnpairedEnd,
+        Counter::Aggregated,
         Counter::MapFull,
     ];
 
@@ -204,6 +232,8 @@ pub struct ProgramObject {
     pub patches: Vec<(usize, Patch)>,
     /// Bytes of [`MapRef::Scratch`]; 0 when the program does not use it.
     pub scratch_bytes: u32,
+    /// The maps behind [`MapRef::Windows`]; `None` when the program sends records.
+    pub windows: Option<WindowMaps>,
     /// The SQL, by rising instruction index; the first should be at 0.
     pub lines: Vec<SourceLine>,
     /// What [`MapRef::State`] is; the same in all programs of a probe.

@@ -1,6 +1,7 @@
 //! The settings of `CREATE PROBE … WITH (…)` and `ALTER TABLE … SET (…)`.
 
 use probepilot_catalog::manifest::TableSettings;
+use probepilot_collector_ebpf::compile::aggregate::plan::KEYS_MAX;
 use probepilot_sql::statement::ProbeOption;
 use probepilot_sql::{SqlError, SqlState, position};
 
@@ -30,11 +31,21 @@ pub fn of_probe(options: &[ProbeOption], text: &str) -> Result<ProbeSettings, Sq
                 settings.rows_per_second_max =
                     rows.ok_or_else(|| wrong_value(option, text, "a number of rows, 1 or more"))?;
             }
+            "max_keys" => {
+                // The node reads it where the probe is compiled.
+                let keys = option.value.parse().ok().filter(|keys| (1..=KEYS_MAX).contains(keys));
+                keys.ok_or_else(|| wrong_value(option, text, &format!("a number of groups from 1 to {KEYS_MAX}")))?;
+            }
             "run_for" | "max_cpu_percent" => {
                 return Err(SqlError::unsupported(format!("the option {} is not supported yet", option.name))
                     .at(position::of_span(text, option.span)));
             }
-            _ => of_table_option(&mut settings.table, option, text, "retention, max_bytes and max_rows_per_second")?,
+            _ => of_table_option(
+                &mut settings.table,
+                option,
+                text,
+                "retention, max_bytes, max_rows_per_second and max_keys",
+            )?,
         }
     }
     Ok(settings)
@@ -131,6 +142,7 @@ mod tests {
         for (options, state) in [
             ("retention = 'soon'", "22023"),
             ("max_rows_per_second = 0", "22023"),
+            ("max_keys = 0", "22023"),
             ("max_bytes = 'much'", "22023"),
             ("colour = 'red'", "22023"),
             ("run_for = '1 hour'", "0A000"),

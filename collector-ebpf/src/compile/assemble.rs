@@ -21,6 +21,8 @@ pub const R2: Register = Register(2);
 pub const R3: Register = Register(3);
 /// Fourth argument; free between calls.
 pub const R4: Register = Register(4);
+/// Fifth argument; free between calls.
+pub const R5: Register = Register(5);
 /// The hook's context, for the whole program.
 pub const CONTEXT: Register = Register(6);
 /// The record under construction.
@@ -218,9 +220,10 @@ impl Assembler {
         self.push(Item::Patched(Insn { code: 0x07 | Alu::Mov as u8, dst: dst.0, src: 0, off: 0, imm: 0 }, patch));
     }
 
-    /// `dst = map`, filled in by the loader; the bucket's address for [`MapRef::Bucket`]
+    /// `dst = map`, filled in by the loader; the value's address for [`MapRef::Bucket`] and [`MapRef::Zeros`]
     pub fn load_map(&mut self, dst: Register, map: MapRef) {
-        let src = if map == MapRef::Bucket { PSEUDO_MAP_VALUE } else { PSEUDO_MAP_FD };
+        let by_address = matches!(map, MapRef::Bucket | MapRef::Zeros);
+        let src = if by_address { PSEUDO_MAP_VALUE } else { PSEUDO_MAP_FD };
         let first = Insn { code: 0x18, dst: dst.0, src, off: 0, imm: 0 };
         self.push(Item::Wide { first, high: 0, map: Some(map) });
     }

@@ -60,6 +60,9 @@ impl Binder {
                 .register_udf(Arc::new(function))
                 .map_err(|error| SqlError::internal("cannot register a function", error))?;
         }
+        for function in functions::aggregates::all() {
+            state.register_udaf(function).map_err(|error| SqlError::internal("cannot register an aggregate", error))?;
+        }
         Ok(Binder { state, stored })
     }
 
@@ -73,12 +76,26 @@ impl Binder {
         &self.state
     }
 
-    /// Refuses functions that do not exist or cannot stand in a query on a hook.
+    /// Refuses functions that do not exist or cannot stand in a query on a hook, and aggregates.
     pub fn check(&self, expression: &ast::Expr, text: &str) -> Result<(), SqlError> {
-        match expression.visit(&mut FunctionCheck { binder: self, text }) {
+        self.check_call(expression, text, false)
+    }
+
+    /// As [`Binder::check`], where aggregates may stand.
+    pub fn check_aggregated(&self, expression: &ast::Expr, text: &str) -> Result<(), SqlError> {
+        self.check_call(expression, text, true)
+    }
+
+    fn check_call(&self, expression: &ast::Expr, text: &str, aggregates: bool) -> Result<(), SqlError> {
+        match expression.visit(&mut FunctionCheck { binder: self, text, aggregates }) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(error) => Err(*error),
         }
+    }
+
+    /// Whether the expression calls an aggregate.
+    pub fn aggregates(&self, expression: &ast::Expr) -> bool {
+        expression.visit(&mut AggregateSearch(&self.state)).is_break()
     }
 
     /// The expression over the columns of the scope; its names are resolved already.
@@ -162,24 +179,49 @@ fn planning_error(error: DataFusionError, text: &str, span: Span) -> SqlError {
     }
 }
 
+fn is_aggregate(state: &SessionState, name: &str) -> bool {
+    state.aggregate_functions().contains_key(name) && !state.scalar_functions().contains_key(name)
+}
+
+fn function_name(function: &ast::Function) -> String {
+    let name = function.name.0.iter().filter_map(|part| part.as_ident()).map(probepilot_sql::names::folded);
+    name.collect::<Vec<_>>().join(".")
+}
+
+/// Stops at the first call of an aggregate.
+struct AggregateSearch<'a>(&'a SessionState);
+
+impl Visitor for AggregateSearch<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expression: &ast::Expr) -> ControlFlow<()> {
+        match expression {
+            ast::Expr::Function(function) if is_aggregate(self.0, &function_name(function)) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
 struct FunctionCheck<'a> {
     binder: &'a Binder,
     text: &'a str,
+    /// Aggregates may be called.
+    aggregates: bool,
 }
 
 impl FunctionCheck<'_> {
     fn call(&self, function: &ast::Function) -> Result<(), SqlError> {
         let at = position::of_span(self.text, function.name.span());
-        let name = function.name.0.iter().filter_map(|part| part.as_ident()).map(probepilot_sql::names::folded);
-        let name = name.collect::<Vec<_>>().join(".");
+        let name = function_name(function);
         let state = &self.binder.state;
         if function.over.is_some() {
             return Err(SqlError::unsupported("window functions are not supported in a query on a hook").at(at));
         }
-        if state.aggregate_functions().contains_key(&name) && !state.scalar_functions().contains_key(&name) {
-            return Err(SqlError::unsupported(format!("aggregate {name} is not supported in a query on a hook"))
-                .hint("Store the rows and aggregate them when you read the probe's table.")
-                .at(at));
+        if is_aggregate(state, &name) {
+            if self.aggregates {
+                return Ok(());
+            }
+            return Err(SqlError::new(SqlState::GROUPING_ERROR, format!("aggregate {name} cannot stand here")).at(at));
         }
         if name == functions::process::UPID || !state.scalar_functions().contains_key(&name) {
             let error = SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function {name} does not exist")).at(at);

@@ -1,9 +1,9 @@
-//! The shape of a query on hooks: one SELECT, one hook or a pair of them, a filter, a limit. What we do not do yet is refused here, at
-//! its place.
+//! The shape of a query on hooks: one SELECT, one hook or a pair of them, a filter, groups, an order, a limit. What we do
+//! not do yet is refused here, at its place.
 
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, Query, Select, SelectItem,
-    SetExpr, Spanned, TableFactor, Value,
+    self, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, OrderByExpr, OrderByKind,
+    Query, Select, SelectItem, SetExpr, Spanned, TableFactor, Value,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::names::folded;
@@ -52,8 +52,24 @@ pub struct Clauses {
     pub items: Vec<SelectItem>,
     /// The filter's conjuncts: all must hold.
     pub conjuncts: Vec<Expr>,
+    /// `GROUP BY`
+    pub group_by: Vec<Expr>,
+    /// `HAVING`
+    pub having: Option<Expr>,
+    /// `ORDER BY`
+    pub order_by: Vec<OrderByExpr>,
     /// `LIMIT`
     pub limit: Option<u64>,
+}
+
+impl Clauses {
+    /// Refuses what only a query that aggregates can have.
+    pub fn refuse_order(&self, text: &str) -> Result<(), SqlError> {
+        let Some(order) = self.order_by.first() else { return Ok(()) };
+        Err(SqlError::unsupported("ORDER BY is not supported in a query on a hook without aggregates")
+            .hint("Rows come in the order of events; order them when you read the probe's table.")
+            .at(position::of_span(text, order.expr.span())))
+    }
 }
 
 /// Takes the query apart.
@@ -70,10 +86,11 @@ pub fn read(query: &ProbeQuery) -> Result<Clauses, SqlError> {
     let SetExpr::Select(select) = body.as_ref() else {
         return Err(refuse("anything but a single SELECT", body.span()));
     };
-    if let Some(order_by) = order_by {
-        return Err(refuse("ORDER BY", order_by.span())
-            .hint("Rows come in the order of events; order them when you read the probe's table."));
-    }
+    let order_by = match order_by.as_ref().map(|order_by| (&order_by.kind, &order_by.interpolate)) {
+        None => Vec::new(),
+        Some((OrderByKind::Expressions(expressions), None)) => expressions.clone(),
+        Some(_) => return Err(refuse("this kind of ORDER BY", body.span())),
+    };
     if fetch.is_some() || for_clause.is_some() || settings.is_some() || format_clause.is_some() {
         return Err(refuse("this clause", query.query.span()));
     }
@@ -88,7 +105,10 @@ pub fn read(query: &ProbeQuery) -> Result<Clauses, SqlError> {
         _ => None,
     });
     let equalities = join.iter().flat_map(|join| &join.equalities);
-    if conjuncts.iter().copied().chain(items).chain(equalities).any(is_too_deep) {
+    let group_by = groups(select, &refuse)?;
+    let ordered = order_by.iter().map(|order| &order.expr);
+    let grouped = group_by.iter().chain(&select.having).chain(ordered);
+    if conjuncts.iter().copied().chain(items).chain(equalities).chain(grouped).any(is_too_deep) {
         return Err(SqlError::new(
             SqlState::PROGRAM_LIMIT_EXCEEDED,
             format!("an expression has more than {LEVELS_MAX} levels"),
@@ -101,6 +121,9 @@ pub fn read(query: &ProbeQuery) -> Result<Clauses, SqlError> {
         join,
         items: select.projection.clone(),
         conjuncts: conjuncts.into_iter().cloned().collect(),
+        group_by,
+        having: select.having.clone(),
+        order_by,
         limit: limit_clause.as_ref().map(|clause| limit(clause, &query.text)).transpose()?.flatten(),
     })
 }
@@ -108,21 +131,6 @@ pub fn read(query: &ProbeQuery) -> Result<Clauses, SqlError> {
 fn check_select(select: &Select, refuse: &impl Fn(&str, Span) -> SqlError) -> Result<(), SqlError> {
     if select.distinct.is_some() {
         return Err(refuse("DISTINCT", select.select_token.0.span));
-    }
-    match &select.group_by {
-        GroupByExpr::All(_) => return Err(refuse("GROUP BY", select.select_token.0.span)),
-        GroupByExpr::Expressions(expressions, modifiers) => {
-            if let Some(first) = expressions.first() {
-                return Err(refuse("GROUP BY", first.span())
-                    .hint("Store the rows and aggregate them when you read the probe's table."));
-            }
-            if !modifiers.is_empty() {
-                return Err(refuse("GROUP BY", select.select_token.0.span));
-            }
-        }
-    }
-    if let Some(having) = &select.having {
-        return Err(refuse("HAVING", having.span()));
     }
     if let Some(qualify) = &select.qualify {
         return Err(refuse("QUALIFY", qualify.span()));
@@ -143,6 +151,13 @@ fn check_select(select: &Select, refuse: &impl Fn(&str, Span) -> SqlError) -> Re
         return Err(refuse("this clause", select.span()));
     }
     Ok(())
+}
+
+fn groups(select: &Select, refuse: &impl Fn(&str, Span) -> SqlError) -> Result<Vec<Expr>, SqlError> {
+    match &select.group_by {
+        GroupByExpr::Expressions(expressions, modifiers) if modifiers.is_empty() => Ok(expressions.clone()),
+        _ => Err(refuse("this kind of GROUP BY", select.select_token.0.span)),
+    }
 }
 
 fn from(

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::{SqlError, SqlState};
 
+use super::aggregate::plan::WindowPlan;
 use super::assemble::{
     Alu, Assembled, Assembler, CONTEXT, Condition, FRAME, Label, PID_TGID, R0, R1, R2, R3, R4, RECORD, Width,
 };
@@ -80,6 +81,8 @@ pub struct Settings<'a> {
     pub task: TaskOffsets,
     /// Which part.
     pub part: Part<'a>,
+    /// What becomes of events instead of records.
+    pub windows: Option<&'a WindowPlan>,
 }
 
 /// A program and what it costs.
@@ -105,6 +108,7 @@ pub fn emit(split: &Split, layout: &Layout, settings: Settings<'_>) -> Result<Em
         ring_full: assembler.label(),
         rate_limited: assembler.label(),
         postpone: assembler.label(),
+        map_full: assembler.label(),
     };
     let mut frame = Frame::default();
     let (counters, key) = (frame.take(), frame.take());
@@ -136,6 +140,7 @@ pub(super) struct Labels {
     ring_full: Label,
     rate_limited: Label,
     postpone: Label,
+    pub(super) map_full: Label,
 }
 
 /// Emits one program.
@@ -152,7 +157,7 @@ pub(super) struct Emitter<'a> {
     /// The program's end.
     out: Label,
     /// The frame slot of a map's key.
-    key: i16,
+    pub(super) key: i16,
     /// The frame's copy of a call that waits for its return: the clock, then the context from its eighth byte on.
     call: i16,
     /// The frame slot of the clock, when only the record's head needs it.
@@ -215,15 +220,19 @@ impl<'a> Emitter<'a> {
             }
         }
         self.count(Counter::Events);
-        if self.settings.rate_limited {
-            self.rate();
+        if let Some(plan) = self.settings.windows {
+            self.aggregate(plan)?;
+        } else {
+            if self.settings.rate_limited {
+                self.rate();
+            }
+            if !self.layout.in_scratch() {
+                self.reserve();
+            }
+            self.record()?;
+            self.assembler.at(self.settings.hook_span);
+            self.send();
         }
-        if !self.layout.in_scratch() {
-            self.reserve();
-        }
-        self.record()?;
-        self.assembler.at(self.settings.hook_span);
-        self.send();
         self.finish()
     }
 
@@ -350,6 +359,9 @@ impl<'a> Emitter<'a> {
         let entry = if let Part::Start(_) = self.settings.part { ScratchEntry::Start } else { ScratchEntry::Record };
         self.find_entry(MapRef::Scratch, entry as i32, self.labels.exit);
         self.assembler.mov(RECORD, R0);
+        if self.settings.windows.is_some() {
+            self.clear_key();
+        }
     }
 
     /// Adds one. Uses R1 and R2.
@@ -505,6 +517,7 @@ impl<'a> Emitter<'a> {
             (self.labels.filter_failed, Counter::ExpressionError),
             (self.labels.rate_limited, Counter::RateLimited),
             (self.labels.ring_full, Counter::RingFull),
+            (self.labels.map_full, Counter::MapFull),
         ] {
             self.assembler.place(label);
             self.count(counter);

@@ -113,6 +113,11 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Bytes of the key when the record is a group's.
+    pub fn key_bytes(&self) -> u16 {
+        self.bytes - KEY_OFFSET
+    }
+
     /// Whether the record is built in scratch memory.
     pub fn in_scratch(&self) -> bool {
         self.scratch_bytes > 0
@@ -137,13 +142,48 @@ enum Shape {
     Clock(Cell),
 }
 
+/// Bytes of a group's key: what the kernel's hashes take.
+pub const KEY_BYTES_MAX: u16 = 512;
+
+/// A longer key is built in scratch memory: a program's stack has 512 bytes for everything.
+const KEY_IN_FRAME_MAX: u16 = 160;
+
+/// Where the key of a group begins in its record: what is before it says when and for whom, and not which.
+pub const KEY_OFFSET: u16 = NULLS_OFFSET as u16;
+
 /// Lays the record out; in scratch memory when `read_early`: strings are read before it is known whether there is a row.
 pub fn layout(split: &Split, read_early: bool) -> Result<Layout, Refused> {
+    arrange(split, read_early, false)
+}
+
+/// Lays the key of a group out, as a record whose part from [`KEY_OFFSET`] on is the key.
+pub fn key_layout(split: &Split, read_early: bool) -> Result<Layout, Refused> {
+    let layout = arrange(split, read_early, true)?;
+    if layout.key_bytes() > KEY_BYTES_MAX {
+        let longest = split.record.iter().zip(&layout.cells).max_by_key(|(_, cell)| cell.offset());
+        let span = longest.map_or(Span::empty(), |(column, _)| column.span);
+        let message =
+            format!("the keys of a group take {} bytes, and at most {KEY_BYTES_MAX} can be", layout.key_bytes());
+        return Err(Refused { message, span });
+    }
+    Ok(layout)
+}
+
+fn arrange(split: &Split, read_early: bool, is_key: bool) -> Result<Layout, Refused> {
     if let Some(column) = split.record.get(COLUMNS_MAX) {
         let message = format!("a record holds at most {COLUMNS_MAX} columns");
         return Err(Refused { message, span: column.span });
     }
-    let shapes: Vec<Shape> = split.record.iter().map(|column| shape(column, &split.leaves)).collect();
+    let mut shapes: Vec<Shape> = split.record.iter().map(|column| shape(column, &split.leaves)).collect();
+    if is_key {
+        if let Some(index) = shapes.iter().position(|shape| matches!(shape, Shape::Clock(Cell::Time))) {
+            let message = "the time of an event is no key, and nothing but min and max can be made of it".to_owned();
+            return Err(Refused { message, span: split.record[index].span });
+        }
+        for shape in shapes.iter_mut().filter(|shape| matches!(shape, Shape::Clock(_))) {
+            *shape = Shape::Number(8);
+        }
+    }
     let mut order: Vec<usize> = (0..shapes.len()).collect();
     order.sort_by_key(|&index| match &shapes[index] {
         Shape::Clock(_) => (0, 0),
@@ -187,7 +227,10 @@ pub fn layout(split: &Split, read_early: bool) -> Result<Layout, Refused> {
         _ => 0,
     });
     let read_by_filter = filter_reads(split);
-    let in_scratch = read_early || longest_bytes > STRING_IN_PLACE_MAX + 2 || !read_by_filter.is_empty();
+    let in_scratch = read_early
+        || longest_bytes > STRING_IN_PLACE_MAX + 2
+        || !read_by_filter.is_empty()
+        || (is_key && bytes > KEY_IN_FRAME_MAX);
     let mut scratch = u32::from(bytes);
     let mut filter_strings = Vec::new();
     for leaf in read_by_filter {

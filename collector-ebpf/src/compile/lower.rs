@@ -8,7 +8,7 @@ use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable, Operator};
 use probepilot_sql::{SqlError, SqlState};
 
 use super::expression::{Arithmetic, Bits, Comparison, Expression, Kind, LeafId, Node, StringTest};
-use super::leaf::{Leaf, STRING_BYTES_DEFAULT, STRING_BYTES_MAX, Space, StringAt};
+use super::leaf::{Leaf, STRING_BYTES_DEFAULT, STRING_BYTES_MAX, Space, StringAt, TaskFact};
 use super::names::{Column, Content};
 use crate::functions::memory;
 
@@ -50,6 +50,16 @@ impl Lowering<'_> {
         lowered
     }
 
+    /// As [`Lowering::lower`], where the event's time may stand for itself: it is the clock then.
+    pub fn lower_number(&mut self, expr: &Expr) -> Option<Expression> {
+        let is_time = matches!(expr, Expr::Column(column) if self.column(&column.name)?.content == Content::Time);
+        if is_time {
+            let node = Node::Leaf(self.leaf(Leaf::Task(TaskFact::Nsecs)));
+            return Some(Expression { kind: Kind::Integer(Bits::B64), node });
+        }
+        self.lower(expr)
+    }
+
     /// The leaf whose bytes are the value of a text or bytes expression.
     pub fn bytes_leaf(&mut self, expr: &Expr) -> Option<LeafId> {
         match expr {
@@ -57,8 +67,8 @@ impl Lowering<'_> {
                 Content::Leaf(Leaf::Number { .. }) => None,
                 Content::Leaf(leaf) => {
                     let leaf = leaf.clone();
-                    let is_bytes = leaf.is_read()
-                        || matches!(leaf, Leaf::ContextBytes { .. } | Leaf::Task(super::leaf::TaskFact::Comm));
+                    let is_bytes =
+                        leaf.is_read() || matches!(leaf, Leaf::ContextBytes { .. } | Leaf::Task(TaskFact::Comm));
                     is_bytes.then(|| self.leaf(leaf))
                 }
                 Content::Time | Content::Pointer(..) | Content::Enumeration { .. } | Content::Unknown => None,

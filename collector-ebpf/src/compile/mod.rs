@@ -14,6 +14,7 @@ pub mod lower; // DataFusion's expressions → the kernel's.
 pub mod bytes; // Bytes of the process's memory → leaves.
 pub mod split; // Kernel | after it.
 pub mod pair; // Two hooks that are joined.
+pub mod aggregate; // Groups and windows instead of records.
 pub mod layout; // Where a record's columns lie.
 pub mod assemble; // Instructions, labels, jumps.
 pub mod evaluate; // The kernel's expressions → instructions.
@@ -40,6 +41,8 @@ use crate::explain;
 use crate::functions::{ProcessFacts, process};
 use crate::kernel::{Hook, HookContext, Kernel};
 use crate::object::ProgramObject;
+use crate::windows::WindowDecoder;
+use aggregate::WindowParts;
 use bind::Binder;
 use clauses::{Clauses, HookClause};
 use emit::{Part, Settings};
@@ -84,6 +87,8 @@ pub struct CompiledProbe {
     pub columns: Vec<OutputColumn>,
     /// Rows after which the query ends; `None` for all.
     pub limit: Option<u64>,
+    /// When the query ends, Unix nanoseconds; `None` for never.
+    pub until_unix_ns: Option<i64>,
     /// What the user should be told though it is no error.
     pub notices: Vec<String>,
     /// What runs where, in a line: `filter in kernel; comm LIKE '%x' after it`.
@@ -92,6 +97,7 @@ pub struct CompiledProbe {
     pub(crate) layout: Arc<Layout>,
     pub(crate) pair: Option<Arc<Pair>>,
     pub(crate) stack_bytes: u16,
+    pub(crate) windows: Option<Arc<WindowParts>>,
     after: Arc<AfterPart>,
 }
 
@@ -99,6 +105,24 @@ impl CompiledProbe {
     /// A decoder of its records.
     pub fn decoder(&self) -> RecordDecoder {
         RecordDecoder::new(Arc::clone(&self.layout), Arc::clone(&self.after))
+    }
+
+    /// What makes rows of its windows; `None` when it sends records.
+    pub fn window_decoder(&self) -> Option<WindowDecoder> {
+        let parts = self.windows.as_ref()?;
+        Some(WindowDecoder::new(Arc::clone(&self.layout), Arc::clone(parts), self.decoder()))
+    }
+
+    /// Whether its rows are windows of groups.
+    pub fn aggregates(&self) -> bool {
+        self.windows.is_some()
+    }
+
+    /// Groups of a window with a row of their own, as the probe's options say.
+    pub fn set_keys_max(&mut self, keys_max: u32) {
+        if let Some(maps) = self.object.windows.as_mut().filter(|maps| maps.keys_max.is_none()) {
+            maps.keys_max = Some(keys_max);
+        }
     }
 
     /// The schema of its rows.
@@ -125,7 +149,9 @@ pub fn compile(
 ) -> Result<CompiledProbe, SqlError> {
     let text = query.text.as_ref();
     let clauses = clauses::read(query)?;
-    if options.stored && clauses.limit.is_some() {
+    let binder = Binder::new(facts, options.stored)?;
+    let aggregates = aggregate::is_wanted(&clauses, &binder);
+    if options.stored && clauses.limit.is_some() && !aggregates {
         return Err(SqlError::unsupported("LIMIT has no meaning in a stored probe")
             .hint("To stop a probe after a while, set run_for; to thin it, set max_rows_per_second.")
             .at(query.query.limit_clause.as_ref().and_then(|clause| position::of_span(text, clause.span()))));
@@ -136,7 +162,6 @@ pub fn compile(
         Ok::<_, SqlError>(StartHook { hook, alias: join.start.alias.clone() })
     });
     let hook_span = clauses.hook.span;
-    let binder = Binder::new(facts, options.stored)?;
     let mut scope = Scope {
         kernel,
         hook: Arc::clone(&hook),
@@ -150,8 +175,13 @@ pub fn compile(
         Some(join) => pair::key::bind(join, &binder, &mut scope)?,
         None => Vec::new(),
     };
+    if aggregates {
+        return aggregate::compile(query, kernel, &clauses, &keys, &binder, scope, options);
+    }
+    clauses.refuse_order(text)?;
     let (items, conjuncts) = resolve(query, &clauses, &binder, &mut scope, options.stored)?;
     let conjuncts = bind_filter(conjuncts, &binder, &scope)?;
+    let until_unix_ns = aggregate::bound::until(&conjuncts, &scope).filter(|_| !options.stored);
     let mut items = bind_items(items, &binder, &scope)?;
     if options.stored {
         items = with_common_columns(items, &binder, &mut scope, options, hook_span)?;
@@ -185,6 +215,7 @@ pub fn compile(
         rate_limited: options.stored,
         task: task_offsets,
         part: returns.as_ref().map_or(Part::Whole, |(_, context_bytes)| Part::Entry { context_bytes: *context_bytes }),
+        windows: None,
     };
     let (mut program, mut stack_bytes) = match &pair {
         Some(pair) => pair::programs::programs(pair, (&split, &layout), (kernel, hook), options, settings)?,
@@ -205,11 +236,13 @@ pub fn compile(
         object: program,
         columns,
         limit: clauses.limit,
+        until_unix_ns,
         notices: scope.notices,
         split: Arc::new(split),
         layout: Arc::new(layout),
         pair: pair.map(Arc::new),
         stack_bytes,
+        windows: None,
         after: Arc::new(after),
     })
 }

@@ -42,6 +42,7 @@ pub(super) fn object(
         map_uses: assembled.map_uses.clone(),
         patches: assembled.patches.clone(),
         scratch_bytes: u32::from(layout.scratch_bytes),
+        windows: None,
         lines,
         state: None,
         companions: Vec::new(),

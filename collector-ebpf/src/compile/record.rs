@@ -14,12 +14,14 @@ use crate::object::{Counter, Patch};
 impl Emitter<'_> {
     /// Writes head and columns behind R7. Of what a start keeps the first word is not the record's.
     pub(super) fn record(&mut self) -> Result<(), SqlError> {
-        if !matches!(self.settings.part, Part::Start(_)) {
+        if self.settings.windows.is_none() && !matches!(self.settings.part, Part::Start(_)) {
             self.assembler.load_patched(R1, Patch::ProbeId);
             self.assembler.store(Width::Four, RECORD, PROBE_ID_OFFSET, R1);
             self.assembler.store_imm(Width::Four, RECORD, PROBE_ID_OFFSET + 4, 0);
         }
-        if self.layout.clock {
+        if self.settings.windows.is_some() {
+            // A group has no moment: its key begins behind the head.
+        } else if self.layout.clock {
             let nsecs = self.clock();
             self.assembler.load(Width::Eight, R1, FRAME, nsecs);
             self.assembler.store(Width::Eight, RECORD, NSECS_OFFSET, R1);
@@ -76,7 +78,7 @@ impl Emitter<'_> {
     fn leaf(&mut self, leaf: LeafId, cell: Cell, null: Label) {
         match &self.split.leaves[leaf.0] {
             // The header has it.
-            Leaf::Task(TaskFact::Nsecs) => {}
+            Leaf::Task(TaskFact::Nsecs) if cell == Cell::Nsecs => {}
             Leaf::Task(TaskFact::Comm) => match self.sources.comm() {
                 Some(offset) => self.copy(FRAME, offset, cell.offset(), COMM_BYTES),
                 None => comm_to(&mut self.assembler, RECORD, cell.offset() as i16),

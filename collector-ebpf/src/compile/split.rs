@@ -89,6 +89,52 @@ pub fn split(
     conjuncts: Vec<Planned>,
     outputs: Vec<Planned>,
 ) -> Result<Split, SqlError> {
+    let (split, _) = split_inputs(scope, schema, conjuncts, outputs, &[])?;
+    Ok(split)
+}
+
+/// What an aggregate looks at in an event.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Its argument; `None` when only the event itself counts.
+    pub value: Option<Expr>,
+    /// What must be true for the event to count.
+    pub condition: Option<Expr>,
+    /// Its argument must be known after the kernel, whether or not the kernel could evaluate it.
+    pub after_kernel: bool,
+    /// Where the user wrote it.
+    pub span: Span,
+    /// What the user wrote.
+    pub text: String,
+}
+
+/// Where an aggregate's input is evaluated.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PlacedInput {
+    /// For each event, in the kernel.
+    Kernel {
+        /// The argument.
+        value: Option<Expression>,
+        /// What must be true.
+        condition: Option<Expression>,
+    },
+    /// For each group of the kernel, after it: what it needs is part of the key. Both are indexes of outputs.
+    After {
+        /// The argument.
+        value: Option<usize>,
+        /// What must be true.
+        condition: Option<usize>,
+    },
+}
+
+/// As [`split`], with inputs of aggregates: those that the kernel cannot evaluate become outputs behind the others.
+pub fn split_inputs(
+    scope: &Scope<'_>,
+    schema: &DFSchema,
+    conjuncts: Vec<Planned>,
+    outputs: Vec<Planned>,
+    inputs: &[Input],
+) -> Result<(Split, Vec<PlacedInput>), SqlError> {
     let lowering = Lowering { columns: &scope.columns, schema, leaves: Vec::new() };
     let mut splitter = Splitter { scope, schema, lowering, record: Vec::new() };
     let mut kernel_filters = Vec::new();
@@ -108,9 +154,26 @@ pub fn split(
         in_kernel.push(whole);
         carried.push(Planned { expr, span, text });
     }
+    let mut placed = Vec::new();
+    for input in inputs {
+        placed.push(match splitter.kernel_input(input)? {
+            Some(placed) => placed,
+            None => {
+                let mut after = |expr: &Option<Expr>| {
+                    let Some(expr) = expr else { return Ok(None) };
+                    let (expr, whole) = splitter.output(expr.clone(), input.span)?;
+                    in_kernel.push(whole);
+                    carried.push(Planned { expr, span: input.span, text: input.text.clone() });
+                    Ok::<_, SqlError>(Some(carried.len() - 1))
+                };
+                let (value, condition) = (after(&input.value)?, after(&input.condition)?);
+                PlacedInput::After { value, condition }
+            }
+        });
+    }
     let Splitter { lowering: Lowering { leaves, .. }, record, .. } = splitter;
     kernel_filters.sort_by_cached_key(|filter| cost(&filter.condition, &leaves));
-    Ok(Split { leaves, kernel_filters, record, after_filters, outputs: carried, in_kernel })
+    Ok((Split { leaves, kernel_filters, record, after_filters, outputs: carried, in_kernel }, placed))
 }
 
 /// Simplification may make a conjunction of one conjunct.
@@ -136,6 +199,31 @@ struct Splitter<'a> {
 }
 
 impl Splitter<'_> {
+    /// The input as the kernel evaluates it; `None` when it cannot.
+    fn kernel_input(&mut self, input: &Input) -> Result<Option<PlacedInput>, SqlError> {
+        for expr in [&input.value, &input.condition].into_iter().flatten() {
+            self.check_pointers(expr)?;
+        }
+        if input.after_kernel {
+            return Ok(None);
+        }
+        let value = match &input.value {
+            None => None,
+            Some(expr) => match self.lowering.lower_number(expr) {
+                Some(value) => Some(value),
+                None => return Ok(None),
+            },
+        };
+        let condition = match &input.condition {
+            None => None,
+            Some(expr) => match self.lowering.lower(expr).filter(|lowered| lowered.kind == Kind::Boolean) {
+                Some(condition) => Some(condition),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(PlacedInput::Kernel { value, condition }))
+    }
+
     /// The output over the record's columns, and whether the kernel evaluates all of it.
     fn output(&mut self, expr: Expr, span: Span) -> Result<(Expr, bool), SqlError> {
         let trivial = matches!(expr, Expr::Column(_) | Expr::Literal(..));

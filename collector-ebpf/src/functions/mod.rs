@@ -7,6 +7,7 @@ pub mod names; // Signals, errors, system calls, TCP states by name.
 pub mod address; // Network addresses as text.
 pub mod process; // Executable, command line, container of a process.
 pub mod system; // Constants of the host.
+pub mod aggregates; // Aggregates over the events of a hook.
 
 use std::sync::Arc;
 

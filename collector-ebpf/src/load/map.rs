@@ -16,6 +16,7 @@ use crate::btf_encoder::BtfEncoder;
 pub enum MapKind {
     Hash = 1,
     Array = 2,
+    PerCpuHash = 5,
     PerCpuArray = 6,
     /// Keys of eight bytes.
     LruHash = 9,
@@ -30,7 +31,7 @@ impl MapKind {
     pub fn key_bytes(self) -> u32 {
         match self {
             MapKind::Ring => 0,
-            MapKind::LruHash | MapKind::Hash => 8,
+            MapKind::LruHash | MapKind::Hash | MapKind::PerCpuHash => 8,
             MapKind::Array | MapKind::PerCpuArray | MapKind::ArrayOfMaps | MapKind::TaskStorage => 4,
         }
     }
@@ -41,7 +42,6 @@ pub struct MapSpec<'a> {
     pub kind: MapKind,
     /// What people see in bpftool; `pp_` stands before it.
     pub name: &'a str,
-    /// Bytes; 0 for a ring.
     pub key_bytes: u32,
     /// Bytes; 0 for a ring.
     pub value_bytes: u32,
@@ -125,16 +125,60 @@ impl Map {
 
     /// Puts a map into an array of maps.
     pub fn put_map(&self, key: u32, map: BorrowedFd) -> io::Result<()> {
-        let value = raw(map);
+        self.put(&key.to_ne_bytes(), &raw(map).to_ne_bytes())
+    }
+
+    /// Puts a value under a key. Both have the map's sizes; a per-CPU map takes the values of all possible CPUs.
+    pub fn put(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
         let mut attributes = ElementAttributes {
             map: raw(self.fd.as_fd()),
             padding: 0,
-            key: std::ptr::from_ref(&key) as u64,
-            value: std::ptr::from_ref(&value) as u64,
+            key: key.as_ptr() as u64,
+            value: value.as_ptr() as u64,
             flags: 0,
         };
-        // SAFETY: key and value live through the call and have the map's sizes, 4 bytes each.
+        // SAFETY: key and value live through the call; the caller gives them the map's sizes.
         unsafe { bpf(Command::MapUpdate, &mut attributes) }.map(|_| ())
+    }
+
+    /// Takes entries out, at most as many as `keys` and `values` have room for; how many, and the place to go on from.
+    ///
+    /// `None` behind the number: these were the last.
+    pub fn take_batch(
+        &self,
+        from: Option<u64>,
+        entries_max: u32,
+        keys: &mut [u8],
+        values: &mut [u64],
+    ) -> io::Result<(u32, Option<u64>)> {
+        #[repr(C)]
+        struct Attributes {
+            from: u64,
+            to: u64,
+            keys: u64,
+            values: u64,
+            count: u32,
+            map: u32,
+            element_flags: u64,
+            flags: u64,
+        }
+        let mut next = 0_u64;
+        let mut attributes = Attributes {
+            from: from.as_ref().map_or(0, |from| std::ptr::from_ref(from) as u64),
+            to: std::ptr::from_mut(&mut next) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: entries_max,
+            map: raw(self.fd.as_fd()),
+            element_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: all places live through the call, and the caller makes keys and values long enough for `entries_max`.
+        match unsafe { bpf(Command::MapLookupAndDeleteBatch, &mut attributes) } {
+            Ok(_) => Ok((attributes.count, Some(next))),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok((attributes.count, None)),
+            Err(error) => Err(error),
+        }
     }
 
     /// The `WORDS` 64-bit words of entry 0 of a per-CPU array, each summed over the CPUs.

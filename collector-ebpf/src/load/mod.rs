@@ -9,6 +9,7 @@ mod cpu; // The CPUs of the host.
 mod map; // Makes and reads maps.
 mod state; // Where the starts of pairs wait.
 mod rings; // Records from programs to us.
+mod windows; // States of groups, from programs to us.
 mod program_types; // Types of our programs, with their SQL.
 mod program; // Loads a program and reads its statistics.
 mod attach; // Attaches and detaches.
@@ -24,6 +25,7 @@ pub use error::LoadError;
 pub use program::ProgramInfo;
 pub use rings::{Interrupter, RingMap, Rings};
 pub use state::STATE_AGE_MAX;
+pub use windows::WindowReader;
 
 use crate::kernel::Hook;
 use crate::object::{
@@ -71,6 +73,7 @@ struct Maps {
     scratch: Option<Map>,
     pending: Option<Map>,
     state: Option<Map>,
+    windows: Option<windows::Maps>,
 }
 
 impl Maps {
@@ -94,6 +97,7 @@ impl Maps {
                 .then(|| map(MapKind::LruHash, "pending", PENDING_BYTES, PENDING_MAX))
                 .transpose()?,
             state: object.state.map(state::create).transpose()?,
+            windows: object.windows.as_ref().map(windows::Maps::create).transpose()?,
         })
     }
 
@@ -113,6 +117,10 @@ impl Maps {
                     Some(state) => state.as_fd(),
                     None => return Err(malformed("there is no map for the starts of a pair".to_owned())),
                 },
+                MapRef::Windows | MapRef::Zeros => {
+                    let windows = self.windows.as_ref().ok_or_else(|| malformed("it has no windows".to_owned()))?;
+                    if *map == MapRef::Windows { windows.open_fd() } else { windows.zeros_fd() }
+                }
             };
             let insn = insns
                 .get_mut(*index)
@@ -135,6 +143,7 @@ impl Maps {
             .into_iter()
             .flatten()
             .map(Map::as_fd)
+            .chain(self.windows.iter().flat_map(windows::Maps::fds))
             .collect()
     }
 }
@@ -155,6 +164,7 @@ pub struct Counters {
     pub paired: u64,
     pub unpaired_start: u64,
     pub unpaired_end: u64,
+    pub aggregated: u64,
     pub map_full: u64,
 }
 
@@ -257,6 +267,11 @@ impl LoadedProbe {
         &self.rings
     }
 
+    /// The windows of a program that aggregates; `None` for others. There is one reader at a time.
+    pub fn windows(&self) -> Option<WindowReader> {
+        self.maps.windows.as_ref().map(windows::Maps::reader)
+    }
+
     /// What it counted since it was loaded.
     ///
     /// While it is attached, an event under way may be counted in `events` and not yet in what became of it.
@@ -280,6 +295,7 @@ impl LoadedProbe {
             paired: sum(Counter::Paired),
             unpaired_start: sum(Counter::UnpairedStart) + swept,
             unpaired_end: sum(Counter::UnpairedEnd) - self.early_ends,
+            aggregated: sum(Counter::Aggregated),
             map_full: sum(Counter::MapFull),
         })
     }

@@ -17,6 +17,7 @@ pub enum Command {
     ObjectInfo = 15,
     RawTracepointOpen = 17,
     BtfLoad = 18,
+    MapLookupAndDeleteBatch = 25,
     LinkCreate = 28,
 }
 

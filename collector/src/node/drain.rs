@@ -53,7 +53,7 @@ pub struct Settler {
 
 impl Settler {
     /// Waits until the other drain has emptied its rings once more, at most [`SETTLE_MAX`].
-    fn settle(&self) {
+    pub fn settle(&self) {
         let (done, wait) = mpsc::sync_channel(1);
         // A drain that has stopped has nothing to tell.
         if self.commands.send(Command::Settle(done)).is_ok() {

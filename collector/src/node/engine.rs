@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 use probepilot_collector_ebpf::compile::CompiledProbe;
 use probepilot_collector_ebpf::load::{Counters, LoadError, LoadOptions, LoadedProbe, ProgramInfo, RingMap, Rings};
 
+use crate::node::clock::unix_now_ns;
 use crate::node::drain::{Drain, DrainOptions, HAND_OVER_DELAY, Settler};
 use crate::node::loss::{Cause, Losses, Tally};
+use crate::node::outbox::Outbox;
 use crate::node::slot::{Slot, Target};
+use crate::node::windows::{WindowOptions, Windows};
 
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,9 @@ pub enum EngineError {
 pub struct Engine {
     rings: RingMap,
     drain: Drain,
+    /// As the drain's: where rows of windows go, and who is heard before they are made.
+    outbox: Option<Outbox>,
+    settler: Option<Settler>,
     /// The next program's number. They do not come again, so a late record is nobody's.
     next_number: AtomicU32,
 }
@@ -36,8 +42,9 @@ impl Engine {
     pub fn start(ring_bytes: usize, options: DrainOptions) -> Result<Engine, EngineError> {
         let reader = Rings::new(ring_bytes).map_err(EngineError::Rings)?;
         let rings = reader.map();
+        let (outbox, settler) = (options.outbox.clone(), options.settler.clone());
         let drain = Drain::start(reader, options).map_err(EngineError::Drain)?;
-        Ok(Engine { rings, drain, next_number: AtomicU32::new(1) })
+        Ok(Engine { rings, drain, outbox, settler, next_number: AtomicU32::new(1) })
     }
 
     /// Loads and verifies a program without attaching it. Blocks.
@@ -78,6 +85,8 @@ pub struct Running {
     number: u32,
     /// There until it is detached.
     loaded: Option<LoadedProbe>,
+    /// What makes rows of a program that aggregates.
+    windows: Option<Windows>,
     tally: Arc<Tally>,
     /// How long attaching took.
     pub attach_time: Duration,
@@ -90,12 +99,43 @@ impl Running {
         let began = Instant::now();
         let number = engine.number();
         let loaded = engine.load_as(number, compiled, rows_per_second_max)?;
-        let slot = Slot::new(number, compiled.decoder(), target, tally.clone());
-        engine.drain.add(if waiting { slot.waiting() } else { slot });
         let attach_time = Duration::ZERO;
-        let mut running = Running { engine: engine.clone(), number, loaded: Some(loaded), tally, attach_time };
+        let mut running = Running {
+            engine: engine.clone(),
+            number,
+            loaded: Some(loaded),
+            windows: None,
+            tally: tally.clone(),
+            attach_time,
+        };
         // From here on dropping `running` takes back what was done.
-        running.loaded_mut().attach()?;
+        match (compiled.window_decoder(), running.loaded().windows()) {
+            (Some(decoder), Some(reader)) => {
+                let began_unix_ns = unix_now_ns();
+                running.loaded_mut().attach()?;
+                let (outbox, settler) = (engine.outbox.clone(), engine.settler.clone());
+                let until_unix_ns = compiled.until_unix_ns;
+                let options = WindowOptions {
+                    number,
+                    reader,
+                    decoder,
+                    until_unix_ns,
+                    target,
+                    tally,
+                    outbox,
+                    settler,
+                    waiting,
+                    began_unix_ns,
+                };
+                let refused = |source| LoadError::Refused { what: "start a thread for windows".to_owned(), source };
+                running.windows = Some(Windows::start(options).map_err(refused)?);
+            }
+            _ => {
+                let slot = Slot::new(number, compiled.decoder(), target, tally);
+                engine.drain.add(if waiting { slot.waiting() } else { slot });
+                running.loaded_mut().attach()?;
+            }
+        }
         running.attach_time = began.elapsed();
         Ok(running)
     }
@@ -111,6 +151,11 @@ impl Running {
     /// From one moment on our records count and those of `other` do not. Blocks until that moment is over: `other` may
     /// be stopped then.
     pub fn take_over(&self, other: &Running) {
+        match (&self.windows, &other.windows) {
+            (Some(windows), others) => windows.take_over(others.as_ref()),
+            (None, Some(others)) => others.end(),
+            (None, None) => {}
+        }
         // A drain that has stopped answers by dropping its end.
         let _ = self.engine.drain.hand_over(other.number, self.number).blocking_recv();
         std::thread::sleep(HAND_OVER_DELAY);
@@ -141,6 +186,8 @@ impl Running {
     /// Blocks: up to 120 ms.
     pub fn stop(mut self) -> Counts {
         self.loaded_mut().detach();
+        // The last window.
+        self.windows = None;
         // A drain that has stopped answers by dropping its end.
         let _ = self.engine.drain.remove(self.number).blocking_recv();
         let counts = self.counts();
@@ -153,6 +200,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if let Some(mut loaded) = self.loaded.take() {
             loaded.detach();
+            self.windows = None;
             let _forgotten_later = self.engine.drain.remove(self.number);
         }
     }
@@ -165,9 +213,12 @@ pub struct Counts {
     pub events: u64,
     /// Rows the log or the client has taken.
     pub rows: u64,
+    /// Events that are in the rows of windows, or in the window that is open.
+    pub aggregated: u64,
     /// Events that the part of the filter after the kernel did not let through.
     pub filtered: u64,
-    /// Lost, by cause. events = rows + filtered + lost rows, once the rings are empty.
+    /// Lost, by cause. events = rows + filtered + lost rows, once the rings are empty; of a program that aggregates,
+    /// events = aggregated + filtered + `map_full`.
     pub losses: Losses,
     /// From event to log for the oldest row of the last batch, nanoseconds.
     pub lag_ns: u64,
@@ -188,6 +239,7 @@ impl Counts {
         Counts {
             events: kernel.events.saturating_sub(tally.handed_over()),
             rows: tally.rows(),
+            aggregated: kernel.aggregated.saturating_sub(tally.filtered() + tally.losses().get(Cause::MapFull)),
             filtered: tally.filtered(),
             losses,
             lag_ns: tally.lag_ns(),

@@ -12,7 +12,7 @@ use probepilot_collector_ebpf::functions::ProcessFacts;
 use probepilot_collector_ebpf::kernel::Kernel;
 use probepilot_collector_ebpf::load::ProgramInfo;
 use probepilot_sql::parse::parse_one;
-use probepilot_sql::statement::{ProbeQuery, Statement};
+use probepilot_sql::statement::{CreateProbe, ProbeQuery, Statement};
 use probepilot_sql::{SqlError, SqlState};
 
 use crate::node::clock::unix_now_ns;
@@ -169,6 +169,16 @@ impl Probes {
         compile(query, &kernel, &facts, &options)
     }
 
+    /// Compiles a statement as a stored probe, with its options.
+    pub fn compile_probe(&self, probe: &CreateProbe, name: &str) -> Result<CompiledProbe, SqlError> {
+        let mut compiled = self.compile(&probe.query, name, true)?;
+        let keys_max = probe.options.iter().find(|option| option.name == "max_keys");
+        if let Some(keys_max) = keys_max.and_then(|option| option.value.parse().ok()) {
+            compiled.set_keys_max(keys_max);
+        }
+        Ok(compiled)
+    }
+
     /// Compiles, loads, verifies, attaches. A version that runs is replaced without losing or doubling a record, and
     /// goes on when the new one fails.
     pub fn start(&self, spec: &ProbeSpec) -> Result<ProbeStarted, SqlError> {
@@ -204,7 +214,7 @@ impl Probes {
         let Statement::CreateProbe(probe) = parse_one(&spec.sql)? else {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, "the text of a probe is not CREATE PROBE"));
         };
-        let compiled = self.compile(&probe.query, &spec.name, true)?;
+        let compiled = self.compile_probe(&probe, &spec.name)?;
         let conform = Conform::new(&compiled.schema(), &spec.schema).map_err(|error| {
             SqlError::new(SqlState::DATATYPE_MISMATCH, format!("probe \"{}\" does not fit its table", spec.name))
                 .caused_by(error)

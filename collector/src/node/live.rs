@@ -1,6 +1,7 @@
 //! A plain SELECT on a hook: a probe for as long as its stream lives, rows neither logged nor stored.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use futures::StreamExt;
@@ -12,6 +13,7 @@ use probepilot_sql::{SqlError, SqlState};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::node::clock::unix_now_ns;
 use crate::node::drain::{DrainOptions, LIVE_GATHER, Settler};
 use crate::node::engine::{Counts, Engine, RunOptions, Running};
 use crate::node::live_queue::LiveQueue;
@@ -27,11 +29,16 @@ pub const LIVE_RING_BYTES: usize = 2 << 20;
 /// Rows a live query lets through in a second: a client takes no more.
 const LIVE_ROWS_PER_SECOND_MAX: u32 = 1_000_000;
 
+/// From a query's bound on time to its end: rows of events before it may still be in the rings.
+const LAST_ROWS_WAIT: Duration = Duration::from_millis(50);
+
 /// A live query's program and rings. Dropping it removes both, on a thread that may block.
 pub struct LiveQuery {
     parts: Option<Parts>,
     queue: Arc<LiveQueue>,
     limit: u64,
+    /// When the query ends.
+    until_unix_ns: Option<i64>,
     notices: Arc<Mutex<Vec<String>>>,
 }
 
@@ -60,11 +67,14 @@ impl LiveQuery {
             tally: Arc::new(Tally::default()),
             waiting: false,
         };
+        // Windows end by themselves.
+        let until_unix_ns = compiled.until_unix_ns.filter(|_| !compiled.aggregates());
         let program = Running::start(&engine, compiled, options).map_err(|error| error.to_sql())?;
         Ok(LiveQuery {
             parts: Some(Parts { program, _engine: engine, _permit: permit }),
             queue,
             limit: compiled.limit.unwrap_or(u64::MAX),
+            until_unix_ns,
             notices: Arc::new(Mutex::new(compiled.notices.clone())),
         })
     }
@@ -85,7 +95,19 @@ impl LiveQuery {
         if self.limit == 0 {
             return None;
         }
-        let rows = self.queue.next().await?;
+        let rows = match self.until_unix_ns {
+            None => self.queue.next().await?,
+            Some(until_unix_ns) => {
+                let left = u64::try_from(until_unix_ns.saturating_sub(unix_now_ns())).unwrap_or(0);
+                match tokio::time::timeout(Duration::from_nanos(left) + LAST_ROWS_WAIT, self.queue.next()).await {
+                    Ok(rows) => rows?,
+                    Err(_) => {
+                        self.queue.close();
+                        self.queue.next().await?
+                    }
+                }
+            }
+        };
         let count = (rows.num_rows() as u64).min(self.limit);
         self.limit -= count;
         Some(rows.slice(0, count as usize))

@@ -241,23 +241,24 @@ impl ports::Node for Node {
     }
 
     async fn plan(&self, probe: &CreateProbe) -> Result<ProbePlan, SqlError> {
-        let (query, name) = (probe.query.clone(), probe.name.value.clone());
+        let probe = probe.clone();
         self.blocking(move |probes| {
-            let compiled = probes.compile(&query, &name, true)?;
+            let compiled = probes.compile_probe(&probe, &probe.name.value)?;
+            let kind = if compiled.aggregates() { TableKind::Windows } else { TableKind::Events };
             let columns = compiled.columns.into_iter().map(|column| Column {
                 name: column.name,
                 sql_type: column.sql_type,
                 nullable: column.nullable,
                 comment: column.comment,
             });
-            Ok(ProbePlan { columns: columns.collect(), kind: TableKind::Events })
+            Ok(ProbePlan { columns: columns.collect(), kind })
         })
         .await
     }
 
     async fn explain(&self, probe: &CreateProbe, verbose: bool, analyze: bool) -> Result<Vec<String>, SqlError> {
-        let (query, name) = (probe.query.clone(), probe.name.value.clone());
-        self.blocking(move |probes| explain(probes, &query, &name, verbose, analyze)).await
+        let probe = probe.clone();
+        self.blocking(move |probes| explain(probes, &probe, verbose, analyze)).await
     }
 
     async fn start(&self, probe: ProbeSpec) -> Result<ProbeStarted, SqlError> {
@@ -315,14 +316,8 @@ impl Hooks for Node {
     }
 }
 
-fn explain(
-    probes: &Probes,
-    query: &ProbeQuery,
-    name: &str,
-    verbose: bool,
-    analyze: bool,
-) -> Result<Vec<String>, SqlError> {
-    let compiled = probes.compile(query, name, true)?;
+fn explain(probes: &Probes, probe: &CreateProbe, verbose: bool, analyze: bool) -> Result<Vec<String>, SqlError> {
+    let compiled = probes.compile_probe(probe, &probe.name.value)?;
     let mut lines = compiled.explain(verbose);
     let engine = match probes.engine() {
         Ok(engine) => engine,

@@ -14,6 +14,7 @@ pub mod outbox; // The queue to the log.
 pub mod live_queue; // The queue to a live query's client.
 pub mod slot; // One program's place in the drain.
 pub mod drain; // The thread that empties rings.
+pub mod windows; // Windows of programs that aggregate.
 pub mod engine; // Programs, rings and their drain.
 pub mod feed; // The events that keep the table of processes.
 pub mod health_tables; // `system.probe_health` and `system.probe_loss`.

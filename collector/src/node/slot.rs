@@ -136,29 +136,39 @@ impl Slot {
                 return self.tally.lose(Cause::Detached, records.saturating_sub(after.filtered - before.filtered));
             }
         };
-        if rows.num_rows() == 0 {
-            return;
-        }
-        match &mut self.target {
-            Target::Table { id, conform } => match conform.apply(&rows) {
-                Ok(rows) => {
-                    let batch = Batch { table: *id, rows };
-                    self.complete.push(Item { batch, tally: self.tally.clone(), oldest_ns });
-                }
-                Err(error) => {
-                    tracing::error!(%error, probe = self.number, "rows do not fit their table; they are counted as detached");
-                    self.tally.lose(Cause::Detached, rows.num_rows() as u64);
-                }
-            },
-            Target::Feed(take) => take(&rows),
-            Target::Live(queue) => {
-                let count = rows.num_rows() as u64;
-                if queue.push(rows) {
-                    self.tally.stored(count, 0);
-                } else {
-                    self.tally.lose(Cause::QueueFull, count);
-                }
+        let item = deliver(&mut self.target, rows, &self.tally, oldest_ns, self.number);
+        self.complete.extend(item);
+    }
+}
+
+/// Hands rows on: to the feed or the client at once; what goes to the log is given back.
+pub fn deliver(
+    target: &mut Target,
+    rows: RecordBatch,
+    tally: &Arc<Tally>,
+    oldest_ns: Option<u64>,
+    number: u32,
+) -> Option<Item> {
+    if rows.num_rows() == 0 {
+        return None;
+    }
+    match target {
+        Target::Table { id, conform } => match conform.apply(&rows) {
+            Ok(rows) => return Some(Item { batch: Batch { table: *id, rows }, tally: tally.clone(), oldest_ns }),
+            Err(error) => {
+                tracing::error!(%error, probe = number, "rows do not fit their table; they are counted as detached");
+                tally.lose(Cause::Detached, rows.num_rows() as u64);
+            }
+        },
+        Target::Feed(take) => take(&rows),
+        Target::Live(queue) => {
+            let count = rows.num_rows() as u64;
+            if queue.push(rows) {
+                tally.stored(count, 0);
+            } else {
+                tally.lose(Cause::QueueFull, count);
             }
         }
     }
+    None
 }

@@ -31,6 +31,7 @@ pub fn programs(
         rate_limited: false,
         task: task_offsets(kernel, &pair.start)?,
         part: Part::Start(pair),
+        windows: None,
         ..end
     };
     let emitted = emit::emit(&pair.start, &pair.layout, start)?;

@@ -1,0 +1,252 @@
+//! Aggregates in the running kernel: the workload knows its number, and the windows' sum is that number.
+
+mod host; // The kernel the tests run on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use datafusion::sql::sqlparser::ast;
+use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
+use probepilot_collector_ebpf::decode::ClockOffset;
+use probepilot_collector_ebpf::functions::ProcessFacts;
+use probepilot_collector_ebpf::functions::process::NoFacts;
+use probepilot_collector_ebpf::kernel::Kernel;
+use probepilot_collector_ebpf::load::{Counters, LoadOptions, LoadedProbe, Rings};
+use probepilot_collector_ebpf::windows::{Window, WindowRows};
+use probepilot_sql::statement::{ProbeQuery, Statement};
+
+use host::host;
+
+const OPTIONS: LoadOptions = LoadOptions { probe_id: 9, rows_per_second_max: 0 };
+
+const WINDOW: Window = Window { start_unix_ns: 7_000_000_000, width_ns: 1_000_000_000, complete: true };
+
+fn compiled(kernel: &Kernel, sql: &str) -> CompiledProbe {
+    let (query, stored) = match probepilot_sql::parse_one(sql).unwrap() {
+        Statement::CreateProbe(probe) => (probe.query, true),
+        Statement::Sql(statement) => match *statement {
+            ast::Statement::Query(query) => (ProbeQuery { text: sql.into(), query, comments: Vec::new() }, false),
+            other => panic!("{other} is no query"),
+        },
+        other => panic!("{other:?} is no query"),
+    };
+    let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
+    let options = CompileOptions { name: "windows".into(), node: "here".into(), excluded_tgid: None, stored };
+    compile(&query, kernel, &facts, &options).unwrap_or_else(|error| panic!("{sql}: {error} {:?}", error.hint))
+}
+
+fn load(probe: &CompiledProbe, sql: &str) -> LoadedProbe {
+    let rings = Rings::new(1).unwrap();
+    LoadedProbe::load(&probe.object, &rings.map(), OPTIONS).unwrap_or_else(|error| panic!("{sql}: {error:#?}"))
+}
+
+/// The one window over what `act` does.
+fn run(kernel: &Kernel, sql: &str, keys_max: Option<u32>, act: impl FnOnce()) -> (WindowRows, Counters) {
+    let mut probe = compiled(kernel, sql);
+    if let Some(keys_max) = keys_max {
+        probe.set_keys_max(keys_max);
+    }
+    let mut loaded = load(&probe, sql);
+    loaded.attach().unwrap();
+    act();
+    loaded.detach();
+    let mut decoder = probe.window_decoder().unwrap();
+    loaded.windows().unwrap().take_open(|key, states| decoder.push(key, states)).unwrap();
+    (decoder.finish(WINDOW, &ClockOffset::now()).unwrap(), loaded.counters().unwrap())
+}
+
+fn bigints(rows: &RecordBatch, name: &str) -> Vec<Option<i64>> {
+    rows.column_by_name(name).unwrap().as_primitive::<Int64Type>().iter().collect()
+}
+
+fn texts(rows: &RecordBatch, name: &str) -> Vec<Option<String>> {
+    rows.column_by_name(name).unwrap().as_string_view().iter().map(|text| text.map(str::to_owned)).collect()
+}
+
+/// `lseek` on no file, with this number: an event with a value, and nothing else happens.
+fn seek(value: i64) {
+    // SAFETY: there is no such descriptor, so nothing is touched.
+    unsafe { libc::syscall(libc::SYS_lseek, -1, value, 0) };
+}
+
+fn own_pid() -> i32 {
+    std::process::id().cast_signed()
+}
+
+#[test]
+fn every_aggregate_of_known_values_is_right() {
+    let Some(kernel) = host() else { return };
+    let sql = format!(
+        "SELECT pid, count(*) AS events, sum(args.offset) AS total, min(args.offset) AS least, max(args.offset) AS most, \
+         avg(args.offset) AS mean, stddev(args.offset) AS spread, approx_percentile(args.offset, 0.5) AS half, \
+         histogram(args.offset) AS buckets, count(*) FILTER (WHERE args.offset > 5) AS above, \
+         count(DISTINCT args.offset) AS different, sum(args.offset * 2) + 1 AS twice, min(time) < max(time) AS apart \
+         FROM tracepoint.sys_enter_lseek WHERE pid = {} AND time < now() + interval '1 hour' GROUP BY 1",
+        own_pid()
+    );
+    let values = [3_i64, 9, 9, 12, 5, 700_000];
+    let (made, counters) = run(&kernel, &sql, None, || values.iter().for_each(|value| seek(*value)));
+    let rows = made.rows;
+    assert_eq!((rows.num_rows(), made.events), (1, 6));
+    let one = |name: &str| bigints(&rows, name)[0].unwrap();
+    let float = |name: &str| rows.column_by_name(name).unwrap().as_primitive::<Float64Type>().value(0);
+    assert_eq!(rows.column_by_name("pid").unwrap().as_primitive::<Int32Type>().value(0), own_pid());
+    assert_eq!((one("events"), one("total"), one("least"), one("most")), (6, 700_038, 3, 700_000));
+    assert_eq!((one("above"), one("different"), one("twice"), one("half")), (4, 5, 1_400_077, 9));
+    let mean = 700_038.0 / 6.0;
+    assert_eq!(float("mean"), mean);
+    let spread = (values.iter().map(|value| (*value as f64 - mean).powi(2)).sum::<f64>() / 5.0).sqrt();
+    assert!((float("spread") / spread - 1.0).abs() < 1e-12, "{} {spread}", float("spread"));
+    let buckets = texts(&rows, "buckets")[0].clone().unwrap();
+    assert!(buckets.starts_with("[[3, 4, 1], [5, 6, 1], [9, 10, 2], [12, 13, 1], ["), "{buckets}");
+    assert!(rows.column_by_name("apart").unwrap().as_boolean().value(0));
+    assert_eq!((counters.events, counters.aggregated, counters.map_full), (6, 6, 0));
+}
+
+#[test]
+fn extremes_of_64_bits_are_added_exactly() {
+    let Some(kernel) = host() else { return };
+    let sql = format!(
+        "SELECT sum(args.offset) AS total, avg(args.offset) AS mean, min(args.offset) AS least, max(args.offset) AS most, \
+         var_pop(args.offset) AS spread FROM tracepoint.sys_enter_lseek \
+         WHERE pid = {} AND time < now() + interval '1 hour'",
+        own_pid()
+    );
+    let (made, _) = run(&kernel, &sql, None, || [i64::MAX, i64::MAX, i64::MIN, -1].into_iter().for_each(seek));
+    let rows = made.rows;
+    let float = |name: &str| rows.column_by_name(name).unwrap().as_primitive::<Float64Type>().value(0);
+    let wrapped = i64::MAX.wrapping_add(i64::MAX).wrapping_add(i64::MIN).wrapping_sub(1);
+    assert_eq!(bigints(&rows, "total"), [Some(wrapped)]);
+    assert_eq!((bigints(&rows, "least"), bigints(&rows, "most")), (vec![Some(i64::MIN)], vec![Some(i64::MAX)]));
+    assert_eq!(float("mean"), (2.0 * i64::MAX as f64 + i64::MIN as f64 - 1.0) / 4.0);
+    let half = 2_f64.powi(63);
+    let mean = half / 4.0;
+    let spread = (2.0 * (half - mean).powi(2) + (half + mean).powi(2) + mean.powi(2)) / 4.0;
+    assert!((float("spread") / spread - 1.0).abs() < 1e-9, "{} {spread}", float("spread"));
+}
+
+#[test]
+fn keys_beyond_the_bound_are_one_row_and_nothing_is_lost() {
+    let Some(kernel) = host() else { return };
+    let sql = format!(
+        "CREATE PROBE p AS SELECT args.offset AS value, count(*) AS events FROM tracepoint.sys_enter_lseek \
+         WHERE pid = {} GROUP BY value",
+        own_pid()
+    );
+    let (made, counters) = run(&kernel, &sql, Some(4), || (0..30).for_each(|value| seek(value % 10)));
+    let rows = made.rows;
+    assert_eq!(rows.num_rows(), 5);
+    let other: Vec<bool> = rows.column_by_name("other").unwrap().as_boolean().iter().flatten().collect();
+    assert_eq!(other, [false, false, false, false, true]);
+    assert_eq!(bigints(&rows, "value")[4], None);
+    assert_eq!(bigints(&rows, "events"), [3, 3, 3, 3, 18].map(Some));
+    assert_eq!((counters.events, counters.aggregated, counters.map_full, made.events), (30, 30, 0, 30));
+    let names: Vec<&str> = rows.schema_ref().fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["time", "node", "window_ns", "complete", "value", "events", "other"]);
+    assert_eq!(bigints(&rows, "window_ns")[0], Some(WINDOW.width_ns));
+}
+
+#[test]
+fn keys_and_filters_after_the_kernel_work_on_its_groups() {
+    let Some(kernel) = host() else { return };
+    let sql = format!(
+        "SELECT upper(comm) AS name, CASE WHEN args.offset < 5 THEN 'low' ELSE 'high' END AS class, count(*) AS events, \
+         sum(args.offset / 2.0) AS halves, min(comm) AS least FROM tracepoint.sys_enter_lseek \
+         WHERE pid = {} AND comm LIKE '%gro_p%' AND time < now() + interval '1 hour' \
+         GROUP BY upper(comm), class HAVING count(*) > 1 ORDER BY events DESC, class LIMIT 2",
+        own_pid()
+    );
+    let act = || {
+        for (name, values) in [(c"the_gro_p", [1, 2, 3, 7]), (c"THE_gro_p", [1, 8, 9, 9]), (c"another", [1, 1, 1, 1])] {
+            // SAFETY: the name ends with NUL and the kernel copies it.
+            unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+            values.into_iter().for_each(seek);
+        }
+    };
+    let (made, _) = run(&kernel, &sql, None, act);
+    let rows = &made.rows;
+    assert_eq!(texts(rows, "name"), [Some("THE_GRO_P".to_owned()), Some("THE_GRO_P".to_owned())]);
+    assert_eq!(texts(rows, "class"), [Some("high".to_owned()), Some("low".to_owned())]);
+    assert_eq!(bigints(rows, "events"), [Some(4), Some(4)]);
+    assert_eq!(texts(rows, "least"), [Some("THE_gro_p".to_owned()), Some("THE_gro_p".to_owned())]);
+    let halves: Vec<_> = rows.column_by_name("halves").unwrap().as_primitive::<Float64Type>().iter().collect();
+    assert_eq!(halves, [Some(16.5), Some(3.5)]);
+    assert_eq!((made.events, made.filtered), (8, 4));
+}
+
+#[test]
+fn an_empty_window_without_keys_has_a_row() {
+    let Some(kernel) = host() else { return };
+    let sql = "CREATE PROBE p AS SELECT count(*) AS events, max(args.offset) AS most FROM tracepoint.sys_enter_lseek \
+               WHERE pid = -1";
+    let (made, _) = run(&kernel, sql, None, || ());
+    assert_eq!(bigints(&made.rows, "events"), [Some(0)]);
+    assert_eq!(bigints(&made.rows, "most"), [None]);
+}
+
+/// Counts so many calls on each of two threads while windows are closed as fast as the kernel lets us.
+fn sum_of_windows(kernel: &Kernel, calls_per_thread: u64, pause: Duration) {
+    let sql = format!(
+        "CREATE PROBE p AS SELECT tid, count(*) AS events FROM tracepoint.sys_enter_getppid WHERE pid = {} GROUP BY tid",
+        own_pid()
+    );
+    let probe = compiled(kernel, &sql);
+    let mut loaded = load(&probe, &sql);
+    loaded.attach().unwrap();
+    let (mut reader, mut decoder) = (loaded.windows().unwrap(), probe.window_decoder().unwrap());
+    let done = AtomicBool::new(false);
+    let (mut windows, mut sum) = (0_u64, 0);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(move || {
+                    for _ in 0..calls_per_thread {
+                        // SAFETY: no arguments, no effect.
+                        unsafe { libc::syscall(libc::SYS_getppid) };
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            for worker in workers {
+                worker.join().unwrap();
+            }
+            done.store(true, Ordering::Release);
+        });
+        loop {
+            let last = done.load(Ordering::Acquire);
+            reader.close().unwrap();
+            reader.take_closed(|key, states| decoder.push(key, states)).unwrap();
+            let made = decoder.finish(WINDOW, &ClockOffset::now()).unwrap();
+            sum += bigints(&made.rows, "events").into_iter().flatten().sum::<i64>();
+            windows += 1;
+            if last {
+                break;
+            }
+            std::thread::sleep(pause);
+        }
+    });
+    loaded.detach();
+    let counters = loaded.counters().unwrap();
+    println!("{windows} windows, {sum} events");
+    assert_eq!(sum, 2 * calls_per_thread.cast_signed());
+    assert_eq!((counters.events, counters.aggregated), (2 * calls_per_thread, 2 * calls_per_thread));
+    assert!(windows > 3, "{windows}");
+}
+
+#[test]
+fn the_sum_over_windows_is_the_number_of_calls() {
+    let Some(kernel) = host() else { return };
+    sum_of_windows(&kernel, 300_000, Duration::ZERO);
+    sum_of_windows(&kernel, 300_000, Duration::from_millis(1));
+}
+
+#[test]
+#[ignore = "a hundred million events take a minute"]
+fn the_sum_over_windows_of_a_hundred_million_calls_is_their_number() {
+    let Some(kernel) = host() else { return };
+    sum_of_windows(&kernel, 50_000_000, Duration::from_millis(1));
+}

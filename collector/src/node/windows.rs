@@ -1,0 +1,250 @@
+//! The windows of a program that aggregates: closed when their time is over, their rows sent where they belong.
+//!
+//! A thread of its own for each such program, as closing waits for the kernel. A window begins and ends by the wall clock;
+//! an event that happens in the microseconds between the moment and the exchange of the maps is in the window before. So
+//! is everything of windows that are shorter than the kernel's wait: they become one row, whose width says it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use probepilot_collector_ebpf::compile::aggregate::plan::Bucket;
+use probepilot_collector_ebpf::decode::ClockOffset;
+use probepilot_collector_ebpf::load::WindowReader;
+use probepilot_collector_ebpf::windows::{Window, WindowDecoder};
+use tokio::sync::oneshot;
+
+use crate::node::clock::unix_now_ns;
+use crate::node::drain::Settler;
+use crate::node::loss::{Cause, Tally};
+use crate::node::outbox::Outbox;
+use crate::node::slot::{Target, deliver};
+
+/// The wall clock is looked at so often at least: it may have been set.
+const CLOCK_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// What a thread of windows needs.
+pub struct WindowOptions {
+    /// The program's number, for messages.
+    pub number: u32,
+    /// The maps.
+    pub reader: WindowReader,
+    /// From states to rows.
+    pub decoder: WindowDecoder,
+    /// When the query ends, Unix nanoseconds; `None` for never.
+    pub until_unix_ns: Option<i64>,
+    /// Where rows go.
+    pub target: Target,
+    /// Where is counted what becomes of events and rows.
+    pub tally: Arc<Tally>,
+    /// The queue to the log, for rows of tables.
+    pub outbox: Option<Outbox>,
+    /// Who is heard before rows are made.
+    pub settler: Option<Settler>,
+    /// What is counted until [`Windows::begin`] is another version's.
+    pub waiting: bool,
+    /// Before the program was attached, Unix nanoseconds.
+    pub began_unix_ns: i64,
+}
+
+enum Command {
+    /// What was counted so far is nobody's; from now on it is ours.
+    Begin(oneshot::Sender<()>),
+    /// What was counted so far is the last window, and what is counted later is another version's.
+    End(oneshot::Sender<()>),
+    /// The program is detached: makes the last window and ends.
+    Stop,
+}
+
+/// The thread. Dropping it makes the last window, so detach the program first.
+pub struct Windows {
+    commands: mpsc::Sender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Windows {
+    /// Starts the thread.
+    pub fn start(options: WindowOptions) -> io::Result<Windows> {
+        // Unbounded, as only the one who holds us sends, and waits for each answer.
+        let (commands, receiver) = mpsc::channel();
+        let bucket = options.decoder.bucket();
+        let began = options.began_unix_ns;
+        let worker = Worker {
+            bucket,
+            // One that begins in the middle of a bucket has not seen all of it; one without buckets begins with the query.
+            complete: bucket.is_none(),
+            start_unix_ns: bucket.map_or(began, |bucket| bucket.begin(began)),
+            ended: false,
+            receiver,
+            options,
+        };
+        let thread = thread::Builder::new().name("windows".into()).spawn(move || worker.run())?;
+        Ok(Windows { commands, thread: Some(thread) })
+    }
+
+    /// Lets this version's windows begin where the other's end.
+    pub fn take_over(&self, other: Option<&Windows>) {
+        let (begun, wait_begun) = oneshot::channel();
+        let (ended, wait_ended) = oneshot::channel();
+        // A thread that has ended answers by dropping its end.
+        let _ = self.commands.send(Command::Begin(begun));
+        match other {
+            Some(other) => {
+                let _ = other.commands.send(Command::End(ended));
+            }
+            None => drop(ended),
+        }
+        let _ = wait_begun.blocking_recv();
+        let _ = wait_ended.blocking_recv();
+    }
+
+    /// Ends this version's windows: another takes over that has none.
+    pub fn end(&self) {
+        let (ended, wait) = oneshot::channel();
+        let _ = self.commands.send(Command::End(ended));
+        let _ = wait.blocking_recv();
+    }
+}
+
+impl Drop for Windows {
+    fn drop(&mut self) {
+        // A thread that has ended at the query's bound does not listen.
+        let _ = self.commands.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    options: WindowOptions,
+    bucket: Option<Bucket>,
+    receiver: mpsc::Receiver<Command>,
+    /// When the open window began.
+    start_unix_ns: i64,
+    /// Whether the open window was open from its bucket's beginning.
+    complete: bool,
+    /// Another version counts now.
+    ended: bool,
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            let now_unix_ns = unix_now_ns();
+            let end_unix_ns = self.end_unix_ns(now_unix_ns);
+            let left = Duration::from_nanos(u64::try_from(end_unix_ns.saturating_sub(now_unix_ns)).unwrap_or(0));
+            match self.receiver.recv_timeout(left.min(CLOCK_WAIT_MAX)) {
+                Ok(Command::Begin(done)) => {
+                    self.begin();
+                    let _ = done.send(());
+                }
+                Ok(Command::End(done)) => {
+                    self.close(unix_now_ns());
+                    self.ended = true;
+                    let _ = done.send(());
+                }
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return self.last(),
+                Err(RecvTimeoutError::Timeout) if unix_now_ns() < end_unix_ns => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    self.close(end_unix_ns);
+                    if self.options.until_unix_ns.is_some_and(|until_unix_ns| until_unix_ns <= self.start_unix_ns) {
+                        return self.finish();
+                    }
+                }
+            }
+        }
+    }
+
+    /// When the open window ends. A clock that was set back begins a window anew.
+    fn end_unix_ns(&mut self, now_unix_ns: i64) -> i64 {
+        let bound = self.options.until_unix_ns.unwrap_or(i64::MAX);
+        let Some(bucket) = self.bucket else { return bound };
+        if now_unix_ns < self.start_unix_ns - bucket.width_ns {
+            self.start_unix_ns = bucket.begin(now_unix_ns);
+            self.complete = false;
+        }
+        bucket.begin(self.start_unix_ns).saturating_add(bucket.width_ns).min(bound)
+    }
+
+    /// What was counted before is another version's.
+    fn begin(&mut self) {
+        self.options.waiting = false;
+        self.start_unix_ns = unix_now_ns();
+        self.complete = false;
+        let reader = &mut self.options.reader;
+        if let Err(error) = reader.close().and_then(|()| reader.take_closed(|_, _| {})) {
+            tracing::error!(%error, probe = self.options.number, "a window could not be closed");
+        }
+        if let Some(bucket) = self.bucket {
+            self.start_unix_ns = bucket.begin(self.start_unix_ns);
+        }
+    }
+
+    /// Closes the open window and opens the next. Its end is the last moment at or behind `end_unix_ns` at which one may
+    /// end: when we come late, buckets that are over already are one window.
+    fn close(&mut self, end_unix_ns: i64) {
+        let now_unix_ns = unix_now_ns();
+        let WindowOptions { reader, decoder, .. } = &mut self.options;
+        let closed = reader.close().and_then(|()| reader.take_closed(|key, states| decoder.push(key, states)));
+        if let Err(error) = closed {
+            tracing::error!(%error, probe = self.options.number, "a window could not be closed");
+        }
+        let bound = self.options.until_unix_ns.unwrap_or(i64::MAX);
+        let end_unix_ns = match self.bucket {
+            Some(bucket) if end_unix_ns < bound => bucket.begin(now_unix_ns).max(end_unix_ns).min(bound),
+            _ => end_unix_ns,
+        };
+        self.send(end_unix_ns, self.complete);
+        let begins_bucket = self.bucket.is_some_and(|bucket| bucket.begin(end_unix_ns) == end_unix_ns);
+        self.start_unix_ns = end_unix_ns;
+        self.complete = begins_bucket;
+    }
+
+    /// The program is detached: what the open window has is all.
+    fn last(mut self) {
+        if self.ended {
+            return;
+        }
+        let WindowOptions { reader, decoder, .. } = &mut self.options;
+        if let Err(error) = reader.take_open(|key, states| decoder.push(key, states)) {
+            tracing::error!(%error, probe = self.options.number, "the last window could not be read");
+        }
+        self.send(unix_now_ns(), false);
+    }
+
+    fn finish(self) {
+        if let Target::Live(queue) = &self.options.target {
+            queue.close();
+        }
+    }
+
+    fn send(&mut self, end_unix_ns: i64, complete: bool) {
+        let WindowOptions { number, decoder, target, tally, outbox, settler, waiting, .. } = &mut self.options;
+        let width_ns = end_unix_ns - self.start_unix_ns;
+        let ends_bucket = self.bucket.is_none_or(|bucket| bucket.begin(end_unix_ns) == end_unix_ns);
+        let window = Window { start_unix_ns: self.start_unix_ns, width_ns, complete: complete && ends_bucket };
+        if let Some(settler) = settler.as_ref().filter(|_| decoder.asks_for_processes()) {
+            settler.settle();
+        }
+        let made = match decoder.finish(window, &ClockOffset::now()) {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::error!(%error, probe = number, "the rows of a window could not be made");
+                return tally.lose(Cause::Detached, 1);
+            }
+        };
+        if *waiting || self.ended {
+            return;
+        }
+        tally.add_filtered(made.filtered);
+        tally.lose(Cause::MapFull, made.map_full);
+        tally.lose(Cause::ExpressionError, made.expression_errors);
+        let item = deliver(target, made.rows, tally, None, *number);
+        if let (Some(outbox), Some(item)) = (outbox, item) {
+            outbox.send(vec![item]);
+        }
+    }
+}
