@@ -112,6 +112,7 @@ fn program(hook: &Arc<Hook>, name: &str) -> ProgramObject {
         map_uses,
         patches: vec![(patch, Patch::ProbeId)],
         scratch_bytes: 0,
+        windows: None,
         lines,
         state: None,
         companions: Vec::new(),

@@ -7,6 +7,7 @@ mod rest; // REST with curl.
 mod sqllogic; // SQL by example.
 mod kernel_shutdown; // SIGTERM drains and commits.
 mod kernel_pairs; // Two hooks joined.
+mod kernel_windows; // Aggregates in the kernel.
 mod kernel_losses; // What is lost is told at the end of a query.
 mod kernel_crash; // kill -9 in a loop while rows arrive.
 mod kernel_damage; // A damaged log and a damaged segment at start.

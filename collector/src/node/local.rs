@@ -369,8 +369,13 @@ fn measure(compiled: &CompiledProbe) -> Result<String, SqlError> {
     let counts = running.stop();
     let (rows, bytes) = *seen.lock();
     let bytes_per_row = bytes.checked_div(rows).unwrap_or(0);
-    let passed = counts.events.saturating_sub(counts.filtered);
-    let bytes_per_day = passed * bytes_per_row as u64 * 86_400;
+    // A second's rows; of windows those of one, as often as they come.
+    let bucket = compiled.window_decoder().and_then(|decoder| decoder.bucket());
+    let (passed, a_day) = match bucket {
+        Some(bucket) => (rows as u64, 86_400_000_000_000 / bucket.width_ns.max(1).unsigned_abs()),
+        None => (counts.events.saturating_sub(counts.filtered), 86_400),
+    };
+    let bytes_per_day = passed * bytes_per_row as u64 * a_day;
     Ok(format!(
         "Measured for one second: {} events, {passed} rows, {:.0} ns an event, {:.2} % of a core, {} MB a day before compression",
         counts.events,

@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn the_default_number_of_keys_is_bounded_by_memory() {
         assert_eq!(keys_default(8, 16, 2), KEYS_DEFAULT);
-        assert_eq!(keys_default(40, 4104, 4), 2_026);
+        assert_eq!(keys_default(40, 4104, 4), 2_031);
         assert_eq!(keys_default(40, 32_768, 512), KEYS_LEAST);
     }
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{CompileOptions, compile, facts, fixture_kernel};
 use crate::decode::ClockOffset;
 use crate::kernel::Kernel;
+use crate::windows::Window;
 use probepilot_sql::statement::{ProbeQuery, Statement};
 
 use datafusion::sql::sqlparser::ast;
@@ -24,7 +25,13 @@ fn try_compile(kernel: &Kernel, sql: &str, stored: bool) -> bool {
     match compile(&query, kernel, &facts(), &options) {
         Ok(probe) => {
             assert!(!probe.explain(true).is_empty());
-            assert_eq!(probe.decoder().finish(&ClockOffset::now()).unwrap().num_rows(), 0);
+            match probe.window_decoder() {
+                None => assert_eq!(probe.decoder().finish(&ClockOffset::now()).unwrap().num_rows(), 0),
+                Some(mut decoder) => {
+                    let window = Window { start_unix_ns: 0, width_ns: 1, complete: true };
+                    assert!(decoder.finish(window, &ClockOffset::now()).unwrap().rows.num_rows() <= 1);
+                }
+            }
             true
         }
         Err(error) => {

@@ -111,6 +111,18 @@ fn a_request_and_its_completion_pair_by_address() {
 }
 
 #[test]
+fn groups_are_counted_in_the_kernel() {
+    check(
+        "windows",
+        "Keys and numbers of the kernel; what it cannot evaluate is a key and computed over its groups.",
+        true,
+        "SELECT time_bucket('1 second', time) AS time, comm, upper(comm) AS name, count(*) AS events, \
+         sum(args.pid) AS total, avg(args.pid) AS mean, approx_percentile(sig, 0.99) AS high, count(DISTINCT sig) AS kinds \
+         FROM tracepoint.signal_generate WHERE sig > 0 GROUP BY 1, 2, name HAVING count(*) > 1 ORDER BY events DESC LIMIT 5",
+    );
+}
+
+#[test]
 fn the_shipped_probes_are_split_as_they_were() {
     for probe in crate::probes::builtin() {
         let reason = "A shipped probe: what it costs in the kernel, and what is left for after it.";

@@ -25,13 +25,39 @@ fn a_misspelt_name_gets_the_nearest_ones() {
 #[test]
 fn what_is_not_done_yet_is_refused_at_its_place() {
     let exec = "FROM tracepoint.sched_process_exec";
-    check(false, &format!("SELECT comm {exec} GROUP BY pid"), "0A000", "pid", "GROUP BY");
     check(false, &format!("SELECT comm {exec} ORDER BY pid"), "0A000", "pid", "ORDER BY");
     check(false, &format!("SELECT DISTINCT comm {exec}"), "0A000", "SELECT", "DISTINCT");
-    check(false, &format!("SELECT count(*) {exec}"), "0A000", "count", "aggregate");
     check(false, &format!("SELECT row_number() OVER () {exec}"), "0A000", "row_number", "window");
     check(false, &format!("SELECT pid {exec} WHERE pid IN (SELECT 1)"), "0A000", "SELECT 1", "subquery");
     check(false, &format!("SELECT pid {exec} LIMIT 1 OFFSET 2"), "0A000", "1 OFFSET", "OFFSET");
+}
+
+#[test]
+fn aggregates_that_have_no_answer_are_refused_at_their_place() {
+    let exec = "FROM tracepoint.sched_process_exec";
+    let hook = "tracepoint.";
+    let until = "WHERE time < now() + interval '1 s'";
+    for (sql, state, at, says) in [
+        (format!("SELECT count(*) {exec}"), "0A000", hook, "time < now() + interval '5 s'"),
+        (format!("SELECT count(*) {exec} LIMIT 3"), "0A000", hook, "time_bucket"),
+        (format!("SELECT pid {exec} {until} GROUP BY comm"), "42803", "pid", "GROUP BY"),
+        (format!("SELECT count(*) {exec} {until} AND count(*) > 1"), "42803", "count(*) > 1", "aggregate"),
+        (format!("SELECT count(*) {exec} {until} GROUP BY 2"), "42P10", "2", "select list"),
+        (format!("SELECT median(pid) {exec} {until}"), "0A000", "median", "approx_percentile"),
+        (format!("SELECT sum(DISTINCT pid) {exec} {until}"), "0A000", "sum", "DISTINCT"),
+        (format!("SELECT sum(max(pid)) {exec} {until}"), "42803", "sum", "nested"),
+        (format!("SELECT approx_percentile(pid, 99) {exec} {until}"), "22023", "approx_percentile", "0.99"),
+        (format!("SELECT count(*), time_bucket('1 s', time) {exec} {until}"), "42803", "time_bucket", "GROUP BY"),
+        (format!("SELECT count(*) {exec} GROUP BY time_bucket('1 month', time)"), "22023", "'1 month'", "weeks"),
+        (format!("SELECT count(*) {exec} GROUP BY time_bucket('1 us', time)"), "22023", "'1 us'", "millisecond"),
+        (format!("SELECT *, count(*) {exec} {until} GROUP BY pid"), "42803", "*", "GROUP BY"),
+        (format!("SELECT count(*) {exec} {until} AND time > now() + interval '1 h'"), "0A000", "time > now", "at once"),
+    ] {
+        check(false, &sql, state, at, says);
+    }
+    check(true, &format!("SELECT count(*) AS n {exec} WHERE time < '2999-01-01'"), "0A000", hook, "run_for");
+    check(true, &format!("SELECT count(*) AS complete {exec}"), "42939", "count(*)", "AS");
+    check(true, &format!("SELECT count(*) {exec} GROUP BY user_string(filename, 600)"), "54000", "user_string", "512");
 }
 
 #[test]

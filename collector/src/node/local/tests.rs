@@ -328,3 +328,31 @@ fn missing_rights_are_named_with_their_remedy() {
     assert!(error.detail.expect("what is missing").contains("cap_bpf"));
     assert!(error.hint.expect("a remedy").contains("setcap cap_"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_all_in_the_windows_that_are_stored() {
+    let Some(test) = test_node(RING_BYTES_DEFAULT).await else {
+        return;
+    };
+    let name = unique_name("windows");
+    let sql = format!(
+        "CREATE PROBE calls AS SELECT comm, count(*) AS events FROM tracepoint.sys_enter_getppid \
+         WHERE comm LIKE '%{name}%' GROUP BY comm, time_bucket('1 ms', time)"
+    );
+    test.start(1, 1, &sql, UNLIMITED).await.expect("it starts");
+    let calls = 100_000;
+    call_getppid(&name, calls);
+    // The last window is made when the probe stops.
+    test.node.stop(ProbeId(1)).await.expect("it stops");
+    let rows = test.log.rows(TABLE);
+    let events: i64 = rows
+        .iter()
+        .map(|rows| {
+            let events = rows.column_by_name("events").expect("selected").as_primitive::<Int64Type>();
+            events.iter().flatten().sum::<i64>()
+        })
+        .sum();
+    assert_eq!(events, calls as i64);
+    assert!(rows.iter().map(|rows| rows.num_rows()).sum::<usize>() > 1, "windows of 1 ms");
+    test.node.shutdown().await;
+}
