@@ -63,7 +63,12 @@ pub fn read(call: &AggregateFunction, schema: &DFSchema, span: Span, text: &str)
     let argument = args.first().cloned().unwrap_or_else(|| Expr::Literal(ScalarValue::Int64(Some(1)), None));
     let mut condition = filter.as_deref().cloned();
     let mut value = match function {
-        Function::Mean | Function::Variance { .. } => Some(integer_inside(argument, schema)),
+        Function::Mean | Function::Variance { .. } => {
+            Some(integer_inside(argument, schema, &[DataType::Float64, DataType::Int64]))
+        }
+        Function::Sum | Function::Percentile(_) | Function::Histogram => {
+            Some(integer_inside(argument, schema, &[DataType::Int64]))
+        }
         _ => Some(argument),
     };
     if let Some(known) = value.take_if(|_| function == Function::Count) {
@@ -97,10 +102,11 @@ pub fn read(call: &AggregateFunction, schema: &DFSchema, span: Span, text: &str)
     Ok(Call { function, input: Input { value, condition, after_kernel, span, text: text.to_owned() }, data_type })
 }
 
-/// DataFusion takes means in double precision and casts first; we add integers up exactly and divide at the end.
-fn integer_inside(expr: Expr, schema: &DFSchema) -> Expr {
+/// The integer that DataFusion casts to one of these types first: we add integers up exactly, whatever their width, and
+/// divide at the end.
+fn integer_inside(expr: Expr, schema: &DFSchema, types: &[DataType]) -> Expr {
     match expr {
-        Expr::Cast(cast) if *cast.field.data_type() == DataType::Float64 => {
+        Expr::Cast(cast) if types.contains(cast.field.data_type()) => {
             let inner = cast.expr.get_type(schema);
             if matches!(inner, Ok(DataType::Int16 | DataType::Int32 | DataType::Int64)) {
                 *cast.expr

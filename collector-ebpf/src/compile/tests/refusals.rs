@@ -55,7 +55,7 @@ fn aggregates_that_have_no_answer_are_refused_at_their_place() {
     ] {
         check(false, &sql, state, at, says);
     }
-    check(true, &format!("SELECT count(*) AS n {exec} WHERE time < '2999-01-01'"), "0A000", hook, "run_for");
+    check(true, &format!("SELECT count(*) AS n {exec} WHERE time < '2200-01-01'"), "0A000", hook, "run_for");
     check(true, &format!("SELECT count(*) AS complete {exec}"), "42939", "count(*)", "AS");
     check(true, &format!("SELECT count(*) {exec} GROUP BY user_string(filename, 600)"), "54000", "user_string", "512");
 }
