@@ -59,7 +59,7 @@ pub enum MapRef {
     /// An array of maps with one entry, the window that is open: a per-CPU hash from groups to their states. See
     /// [`WindowMaps`].
     Windows,
-    /// An array with one entry as long as a group's state, all zero, that no program writes.
+    /// An array with one entry that no program writes: a group's state, all zero, and behind it [`other_key`].
     Zeros,
 }
 

@@ -177,6 +177,37 @@ fn keys_and_filters_after_the_kernel_work_on_its_groups() {
     assert_eq!((made.events, made.filtered), (8, 4));
 }
 
+/// `access` of a path that is not there.
+fn access(path: &std::ffi::CStr) {
+    // SAFETY: the path ends with NUL and lives through the call.
+    unsafe { libc::syscall(libc::SYS_access, path.as_ptr(), 0) };
+}
+
+#[test]
+fn conditions_on_strings_count_right_also_for_groups_without_room() {
+    let Some(kernel) = host() else { return };
+    for key in ["user_string(filename, 40)", "pid"] {
+        let sql = format!(
+            "CREATE PROBE p AS SELECT {key} AS key, count(*) AS events, \
+             count(*) FILTER (WHERE user_string(filename, 40) LIKE '/ppno/%') AS those, \
+             sum(CASE WHEN user_string(filename, 40) = '/ppno/b' THEN 1 ELSE 0 END) AS b \
+             FROM tracepoint.sys_enter_access WHERE pid = {} GROUP BY 1",
+            own_pid()
+        );
+        let (made, counters) = run(&kernel, &sql, Some(1), || {
+            for path in [c"/ppno/a", c"/ppno/b", c"/ppyes", c"/ppno/b", c"/ppno/c", c"/ppyes"] {
+                access(path);
+            }
+        });
+        let sum = |name: &str| bigints(&made.rows, name).into_iter().flatten().sum::<i64>();
+        assert_eq!((sum("events"), sum("those"), sum("b")), (6, 4, 2), "{key}");
+        assert_eq!((counters.aggregated, counters.unreadable), (6, 0), "{key}");
+        let other =
+            made.rows.column_by_name("other").unwrap().as_boolean().iter().flatten().filter(|other| *other).count();
+        assert_eq!(other, usize::from(key != "pid"), "{key}");
+    }
+}
+
 #[test]
 fn an_empty_window_without_keys_has_a_row() {
     let Some(kernel) = host() else { return };

@@ -15,7 +15,7 @@ use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::SqlError;
 
-use super::expression::{Kind, LeafId};
+use super::expression::{Expression, Kind, LeafId};
 use super::leaf::{LENGTH_BYTES, Leaf, TaskFact};
 use super::split::{Carried, Split};
 
@@ -153,12 +153,13 @@ pub const KEY_OFFSET: u16 = NULLS_OFFSET as u16;
 
 /// Lays the record out; in scratch memory when `read_early`: strings are read before it is known whether there is a row.
 pub fn layout(split: &Split, read_early: bool) -> Result<Layout, Refused> {
-    arrange(split, read_early, false)
+    arrange(split, read_early, None)
 }
 
-/// Lays the key of a group out, as a record whose part from [`KEY_OFFSET`] on is the key.
-pub fn key_layout(split: &Split, read_early: bool) -> Result<Layout, Refused> {
-    let layout = arrange(split, read_early, true)?;
+/// Lays the key of a group out, as a record whose part from [`KEY_OFFSET`] on is the key. What only the aggregates' inputs
+/// look at lies behind it.
+pub fn key_layout(split: &Split, inputs: &[&Expression], read_early: bool) -> Result<Layout, Refused> {
+    let layout = arrange(split, read_early, Some(inputs))?;
     if layout.key_bytes() > KEY_BYTES_MAX {
         let longest = split.record.iter().zip(&layout.cells).max_by_key(|(_, cell)| cell.offset());
         let span = longest.map_or(Span::empty(), |(column, _)| column.span);
@@ -169,7 +170,8 @@ pub fn key_layout(split: &Split, read_early: bool) -> Result<Layout, Refused> {
     Ok(layout)
 }
 
-fn arrange(split: &Split, read_early: bool, is_key: bool) -> Result<Layout, Refused> {
+fn arrange(split: &Split, read_early: bool, inputs: Option<&[&Expression]>) -> Result<Layout, Refused> {
+    let is_key = inputs.is_some();
     if let Some(column) = split.record.get(COLUMNS_MAX) {
         let message = format!("a record holds at most {COLUMNS_MAX} columns");
         return Err(Refused { message, span: column.span });
@@ -226,7 +228,7 @@ fn arrange(split: &Split, read_early: bool, is_key: bool) -> Result<Layout, Refu
         Shape::String { length } | Shape::Sized { length } => length,
         _ => 0,
     });
-    let read_by_filter = filter_reads(split);
+    let read_by_filter = filter_reads(split, inputs.unwrap_or_default());
     let in_scratch = read_early
         || longest_bytes > STRING_IN_PLACE_MAX + 2
         || !read_by_filter.is_empty()
@@ -241,7 +243,8 @@ fn arrange(split: &Split, read_early: bool, is_key: bool) -> Result<Layout, Refu
         scratch = (scratch + u32::from(split.leaves[leaf.0].bytes())).next_multiple_of(8);
         if scratch > u32::from(RECORD_BYTES_MAX) {
             let message = format!("the filter's strings need more than {RECORD_BYTES_MAX} bytes");
-            return Err(Refused { message, span: split.kernel_filters[0].span });
+            let span = split.kernel_filters.first().map_or(Span::empty(), |filter| filter.span);
+            return Err(Refused { message, span });
         }
     }
     Ok(Layout {
@@ -272,10 +275,17 @@ impl Refused {
 }
 
 /// Strings the filter looks at, each once.
-fn filter_reads(split: &Split) -> Vec<LeafId> {
+fn filter_reads(split: &Split, inputs: &[&Expression]) -> Vec<LeafId> {
     let mut reads = Vec::new();
     for filter in &split.kernel_filters {
         filter.condition.for_each_leaf(&mut |leaf| {
+            if split.leaves[leaf.0].is_read() && !reads.contains(&leaf) {
+                reads.push(leaf);
+            }
+        });
+    }
+    for input in inputs {
+        input.for_each_leaf(&mut |leaf| {
             if split.leaves[leaf.0].is_read() && !reads.contains(&leaf) {
                 reads.push(leaf);
             }

@@ -66,8 +66,12 @@ impl Maps {
         let spec = MapSpec { kind, name: "windows", key_bytes: key_bytes_of_array, value_bytes: 4, entries: 1, inner };
         let open = Map::create(&spec)?;
         let kind = MapKind::Array;
-        let spec = MapSpec { kind, name: "zeros", key_bytes: kind.key_bytes(), value_bytes, entries: 1, inner: None };
+        let bytes = value_bytes + key_bytes;
+        let spec =
+            MapSpec { kind, name: "zeros", key_bytes: kind.key_bytes(), value_bytes: bytes, entries: 1, inner: None };
         let zeros = Map::create(&spec)?;
+        let entry = [vec![0; value_bytes as usize], other_key(key_bytes as usize)].concat();
+        zeros.put(&0_u32.to_ne_bytes(), &entry).map_err(refused("fill a map"))?;
         let state_words = value_bytes as usize / 8;
         let shared = Arc::new(Shared { open, hashes, key_bytes: key_bytes as usize, state_words, cpus });
         for hash in &shared.hashes {

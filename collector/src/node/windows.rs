@@ -84,7 +84,8 @@ impl Windows {
         Ok(Windows { commands, thread: Some(thread) })
     }
 
-    /// Lets this version's windows begin where the other's end.
+    /// Lets this version's windows begin where the other's end. Both exchange their maps at about the same moment: events
+    /// between the two may be counted twice or not at all.
     pub fn take_over(&self, other: Option<&Windows>) {
         let (begun, wait_begun) = oneshot::channel();
         let (ended, wait_ended) = oneshot::channel();
@@ -132,6 +133,10 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
+        if self.options.until_unix_ns.is_some_and(|until_unix_ns| until_unix_ns <= unix_now_ns()) {
+            // Attaching took longer than the query lasts: what was counted came after its end.
+            self.begin();
+        }
         loop {
             let now_unix_ns = unix_now_ns();
             let end_unix_ns = self.end_unix_ns(now_unix_ns);
@@ -190,6 +195,7 @@ impl Worker {
         let WindowOptions { reader, decoder, .. } = &mut self.options;
         let closed = reader.close().and_then(|()| reader.take_closed(|key, states| decoder.push(key, states)));
         if let Err(error) = closed {
+            self.complete = false;
             tracing::error!(%error, probe = self.options.number, "a window could not be closed");
         }
         let bound = self.options.until_unix_ns.unwrap_or(i64::MAX);
@@ -223,7 +229,7 @@ impl Worker {
 
     fn send(&mut self, end_unix_ns: i64, complete: bool) {
         let WindowOptions { number, decoder, target, tally, outbox, settler, waiting, .. } = &mut self.options;
-        let width_ns = end_unix_ns - self.start_unix_ns;
+        let width_ns = (end_unix_ns - self.start_unix_ns).max(0);
         let ends_bucket = self.bucket.is_none_or(|bucket| bucket.begin(end_unix_ns) == end_unix_ns);
         let window = Window { start_unix_ns: self.start_unix_ns, width_ns, complete: complete && ends_bucket };
         if let Some(settler) = settler.as_ref().filter(|_| decoder.asks_for_processes()) {

@@ -16,7 +16,7 @@ pub fn until(conjuncts: &[Planned], scope: &Scope<'_>) -> Option<i64> {
 /// Takes the bounds on `time` out of the conjuncts: no event is compared with them, as the window's ends do that.
 ///
 /// # Errors
-/// A query begins when it is attached: a bound that lies after that is refused.
+/// A query begins when it is attached: a lower bound after that is refused, and an upper one before it.
 pub fn take(conjuncts: Vec<Planned>, scope: &Scope<'_>) -> Result<(Vec<Planned>, Option<i64>), SqlError> {
     let until_unix_ns = until(&conjuncts, scope);
     let now_ns = crate::decode::unix_now_ns();
@@ -24,7 +24,12 @@ pub fn take(conjuncts: Vec<Planned>, scope: &Scope<'_>) -> Result<(Vec<Planned>,
     for conjunct in conjuncts {
         match bound(&conjunct.expr, scope) {
             None => others.push(conjunct),
-            Some(Bound::Upper(_)) => {}
+            Some(Bound::Upper(unix_ns)) if unix_ns > now_ns => {}
+            Some(Bound::Upper(_)) => {
+                return Err(SqlError::unsupported("a query on a hook has no past, and the bound on time is over")
+                    .hint("Write a moment to come, as in time < now() + interval '5 s'.")
+                    .at(position::of_span(scope.text, conjunct.span)));
+            }
             Some(Bound::Lower(unix_ns)) if unix_ns <= now_ns => {}
             Some(Bound::Lower(_)) => {
                 return Err(SqlError::unsupported("a query on a hook begins at once")

@@ -9,7 +9,7 @@ use probepilot_sql::SqlError;
 use super::plan::{Cells, KernelInput, WindowPlan};
 use crate::compile::assemble::{Alu, Condition, FRAME, Label, NULLS, R0, R1, R2, R3, R4, R5, RECORD, Register, Width};
 use crate::compile::emit::Emitter;
-use crate::compile::layout::{KEY_OFFSET, NULLS_OFFSET};
+use crate::compile::layout::KEY_OFFSET;
 use crate::compile::read::helper;
 use crate::object::{Counter, MapRef};
 use crate::windows::buckets::{BUCKETS, EXACT_BELOW, FINE_BITS};
@@ -37,7 +37,7 @@ impl Emitter<'_> {
             }
         }
         self.assembler.at(self.settings.hook_span);
-        self.find_group();
+        self.find_group(plan.value_bytes as i32);
         self.add_one(0);
         for input in plan.inputs.iter().filter(|input| input.value.is_some() || input.condition.is_some()) {
             self.assembler.at(input.span);
@@ -58,7 +58,7 @@ impl Emitter<'_> {
     }
 
     /// STATE = the group's state, or the one that all groups share which found no room.
-    fn find_group(&mut self) {
+    fn find_group(&mut self, value_bytes: i32) {
         let found = self.assembler.label();
         let window = self.frame.take();
         self.find_window(window);
@@ -69,9 +69,12 @@ impl Emitter<'_> {
         self.assembler.load_number(R4, NO_EXIST);
         self.assembler.call(helper::MAP_UPDATE);
         self.look_up_group(window, found);
-        self.clear_key();
-        self.assembler.store_imm(Width::Eight, RECORD, NULLS_OFFSET, -1);
-        self.look_up_group(window, found);
+        // The key stays as it is: inputs may look at its strings.
+        self.assembler.load(Width::Eight, R1, FRAME, window);
+        self.assembler.load_map(R2, MapRef::Zeros);
+        self.assembler.alu_imm(Alu::Add, R2, value_bytes);
+        self.assembler.call(helper::MAP_LOOKUP);
+        self.assembler.jump_if_imm(Condition::NotEqual, R0, 0, found);
         self.assembler.jump(self.labels.map_full);
         self.assembler.place(found);
         self.assembler.mov(STATE, R0);

@@ -157,7 +157,8 @@ pub fn compile(
     }
     let hook = Arc::clone(&scope.hook);
     let returns = if pair.is_some() { None } else { return_hook(kernel, &hook, &split) };
-    let layout = layout::key_layout(&split, returns.is_some()).map_err(|refused| refused.to_sql(text))?;
+    let named: Vec<_> = plan.inputs.iter().flat_map(|input| [&input.value, &input.condition]).flatten().collect();
+    let layout = layout::key_layout(&split, &named, returns.is_some()).map_err(|refused| refused.to_sql(text))?;
     let task = task_offsets(kernel, &split).map_err(|error| error.at(position::of_span(text, hook_span)))?;
     let settings = Settings {
         text,

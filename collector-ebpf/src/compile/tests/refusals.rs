@@ -51,6 +51,7 @@ fn aggregates_that_have_no_answer_are_refused_at_their_place() {
         (format!("SELECT count(*) {exec} GROUP BY time_bucket('1 month', time)"), "22023", "'1 month'", "weeks"),
         (format!("SELECT count(*) {exec} GROUP BY time_bucket('1 us', time)"), "22023", "'1 us'", "millisecond"),
         (format!("SELECT *, count(*) {exec} {until} GROUP BY pid"), "42803", "*", "GROUP BY"),
+        (format!("SELECT count(*) {exec} WHERE time < now() - interval '1 s'"), "0A000", "time <", "to come"),
         (format!("SELECT count(*) {exec} {until} AND time > now() + interval '1 h'"), "0A000", "time > now", "at once"),
     ] {
         check(false, &sql, state, at, says);
