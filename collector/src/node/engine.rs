@@ -148,6 +148,11 @@ impl Running {
         self.loaded.as_ref().expect("only stop and drop take it, and they own the program")
     }
 
+    /// Whether its rows are windows of groups.
+    pub fn has_windows(&self) -> bool {
+        self.windows.is_some()
+    }
+
     /// From one moment on our records count and those of `other` do not. Blocks until that moment is over: `other` may
     /// be stopped then.
     pub fn take_over(&self, other: &Running) {

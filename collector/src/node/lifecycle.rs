@@ -220,7 +220,17 @@ impl Probes {
                 .caused_by(error)
         })?;
         self.advance(spec.id, ProbeState::Attaching);
-        let replaces = self.entries.lock().get(&spec.id).is_some_and(|entry| entry.running.is_some());
+        let replaced =
+            self.entries.lock().get(&spec.id).and_then(|entry| entry.running.as_ref().map(Running::has_windows));
+        // Maps of two programs cannot be exchanged at one moment: events in between would count twice or not at all.
+        if replaced.is_some_and(|had_windows| had_windows || compiled.aggregates()) {
+            return Err(SqlError::unsupported(format!(
+                "probe \"{}\" cannot be replaced while it aggregates",
+                spec.name
+            ))
+            .hint("Drop the probe without WITH DATA, which keeps its table, then create it again."));
+        }
+        let replaces = replaced.is_some();
         let options = RunOptions {
             rows_per_second_max: spec.rows_per_second_max,
             target: Target::Table { id: spec.table, conform },
