@@ -13,6 +13,7 @@ use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::after::{AfterCounts, AfterPart};
+use crate::clock;
 use crate::compile::layout::{Cell, HEADER_BYTES, Layout, NULLS_OFFSET};
 
 /// Room that columns start with, rows. They grow with the batches that come.
@@ -44,29 +45,11 @@ pub struct ClockOffset {
 impl ClockOffset {
     /// The offset now.
     pub fn now() -> ClockOffset {
-        let before = clock_ns(libc::CLOCK_MONOTONIC);
-        let unix = clock_ns(libc::CLOCK_REALTIME);
-        let after = clock_ns(libc::CLOCK_MONOTONIC);
+        let before = clock::monotonic_now_ns();
+        let unix = clock::unix_now_ns();
+        let after = clock::monotonic_now_ns();
         ClockOffset { unix_minus_monotonic_ns: unix - (before + (after - before) / 2) }
     }
-}
-
-/// Unix time now, nanoseconds.
-pub(crate) fn unix_now_ns() -> i64 {
-    clock_ns(libc::CLOCK_REALTIME)
-}
-
-/// The kernel's monotonic clock now, nanoseconds.
-pub(crate) fn monotonic_now_ns() -> i64 {
-    clock_ns(libc::CLOCK_MONOTONIC)
-}
-
-fn clock_ns(clock: libc::clockid_t) -> i64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid place for the result.
-    let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
-    assert_eq!(result, 0, "both clocks exist on every kernel with eBPF");
-    time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
 /// Collects a probe's records and makes batches of them.
@@ -369,8 +352,8 @@ mod tests {
     #[test]
     fn clocks_run_together() {
         let offset = ClockOffset::now();
-        let unix = clock_ns(libc::CLOCK_REALTIME);
-        let converted = clock_ns(libc::CLOCK_MONOTONIC) + offset.unix_minus_monotonic_ns;
+        let unix = clock::unix_now_ns();
+        let converted = clock::monotonic_now_ns() + offset.unix_minus_monotonic_ns;
         assert!((converted - unix).abs() < 1_000_000_000, "{converted} {unix}");
     }
 }

@@ -15,17 +15,7 @@ use crate::object::{Insn, MapRef};
 
 /// What runs where, in a line, for the notice of CREATE PROBE.
 pub(crate) fn summary(split: &Split, pair: Option<&Pair>, columns: &[OutputColumn]) -> String {
-    let mut parts = Vec::new();
-    if let Some(pair) = pair {
-        parts.push(format!("paired in {}", pair::place(pair.state.kind)));
-    }
-    let start_filters = pair.map_or(0, |pair| pair.start.kernel_filters.len());
-    if !split.kernel_filters.is_empty() || start_filters > 0 {
-        parts.push("filter in kernel".to_owned());
-    }
-    for filter in &split.after_filters {
-        parts.push(format!("{} after it", filter.text));
-    }
+    let mut parts = events(split, pair);
     let after: Vec<&str> = columns
         .iter()
         .zip(&split.in_kernel)
@@ -37,6 +27,17 @@ pub(crate) fn summary(split: &Split, pair: Option<&Pair>, columns: &[OutputColum
         parts.push(format!("{} computed after the kernel", after.join(", ")));
     }
     if parts.is_empty() { "all in kernel".to_owned() } else { parts.join("; ") }
+}
+
+/// Where events are paired and filtered.
+fn events(split: &Split, pair: Option<&Pair>) -> Vec<String> {
+    let mut parts: Vec<String> =
+        pair.iter().map(|pair| format!("paired in {}", pair::place(pair.state.kind))).collect();
+    if !split.kernel_filters.is_empty() || pair.is_some_and(|pair| !pair.start.kernel_filters.is_empty()) {
+        parts.push("filter in kernel".to_owned());
+    }
+    parts.extend(split.after_filters.iter().map(|filter| format!("{} after it", filter.text)));
+    parts
 }
 
 /// The lines of EXPLAIN.

@@ -6,6 +6,7 @@ pub mod functions; // Functions of probe SQL beyond DataFusion's own.
 pub mod object; // A compiled program before it is loaded.
 pub mod load; // Into the kernel and out again: programs, maps, rings, counters.
 pub mod capability; // The rights that loading needs.
+pub mod clock; // The host's clocks.
 pub mod decode; // Records → Arrow.
 pub mod after; // The part after the kernel, per batch.
 pub mod windows; // States of groups → rows of windows.

@@ -37,6 +37,12 @@ fn kernel_stored_windows_add_up_to_the_number_of_events() {
     assert_eq!(server.psql(aligned), "0");
     let explained = server.psql("EXPLAIN PROBE calls");
     assert!(explained.contains("Window: 100 ms") && explained.contains("in kernel, count at"), "{explained}");
+    let refused = server.psql_error(
+        "CREATE OR REPLACE PROBE calls AS SELECT time_bucket('100 ms', time) AS time, comm, count(*) AS events, \
+         avg(cpu) AS mean FROM tracepoint.sys_enter_getppid GROUP BY 1, comm",
+    );
+    assert!(refused.contains("0A000") && refused.contains("cannot be replaced while it aggregates"), "{refused}");
+    server.wait_for("SELECT sum(events) FROM calls", "100000");
     server.psql("DROP PROBE calls WITH DATA");
 }
 

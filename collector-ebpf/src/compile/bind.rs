@@ -11,6 +11,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, ExprSchemable, ScalarUDF};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{self, Spanned, Visit, Visitor};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
@@ -19,6 +20,7 @@ use probepilot_sql::{SqlError, SqlState};
 use super::enumerations;
 use super::names::{Column, Content, Scope};
 use super::position;
+use super::split::Planned;
 use crate::functions::{self, ProcessFacts};
 use crate::kernel::nearest;
 
@@ -91,6 +93,20 @@ impl Binder {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(error) => Err(*error),
         }
+    }
+
+    /// The expression as it runs over batches of this schema.
+    pub fn physical(
+        &self,
+        planned: &Planned,
+        schema: &DFSchema,
+        text: &str,
+    ) -> Result<Arc<dyn PhysicalExpr>, SqlError> {
+        self.state.create_physical_expr(planned.expr.clone(), schema).map_err(|error| {
+            SqlError::unsupported(format!("cannot evaluate {}", planned.text))
+                .caused_by(error)
+                .at(position::of_span(text, planned.span))
+        })
     }
 
     /// Whether the expression calls an aggregate.

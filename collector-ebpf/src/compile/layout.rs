@@ -274,32 +274,21 @@ impl Refused {
     }
 }
 
-/// Strings the filter looks at, each once.
+/// Strings that the filter, aggregates' inputs and expressions of the select list look at, each once.
 fn filter_reads(split: &Split, inputs: &[&Expression]) -> Vec<LeafId> {
     let mut reads = Vec::new();
-    for filter in &split.kernel_filters {
-        filter.condition.for_each_leaf(&mut |leaf| {
-            if split.leaves[leaf.0].is_read() && !reads.contains(&leaf) {
-                reads.push(leaf);
-            }
-        });
-    }
-    for input in inputs {
-        input.for_each_leaf(&mut |leaf| {
-            if split.leaves[leaf.0].is_read() && !reads.contains(&leaf) {
-                reads.push(leaf);
-            }
-        });
-    }
     // Expressions of the select list may test strings that are no column of their own.
-    for column in &split.record {
-        if let Carried::Value(value) = &column.carried {
-            value.for_each_leaf(&mut |leaf| {
-                if split.leaves[leaf.0].is_read() && !reads.contains(&leaf) {
-                    reads.push(leaf);
-                }
-            });
-        }
+    let carried = split.record.iter().filter_map(|column| match &column.carried {
+        Carried::Value(value) => Some(value),
+        Carried::Leaf(_) | Carried::Time => None,
+    });
+    let conditions = split.kernel_filters.iter().map(|filter| &filter.condition);
+    for expression in conditions.chain(inputs.iter().copied()).chain(carried) {
+        expression.for_each_leaf(&mut |leaf| {
+            if split.leaves[leaf.0].is_read() && !reads.contains(&leaf) {
+                reads.push(leaf);
+            }
+        });
     }
     reads
 }

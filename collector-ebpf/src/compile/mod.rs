@@ -25,7 +25,7 @@ pub(crate) mod program; // What can be loaded.
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::{Column as ColumnName, DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::sql::sqlparser::ast::{self, SelectItem, SelectItemQualifiedWildcardKind, Spanned};
@@ -49,7 +49,7 @@ use emit::{Part, Settings};
 use layout::Layout;
 use names::{START_COLUMN, Scope, Side, StartHook};
 use pair::Pair;
-use program::{excluded, object, return_hook, task_offsets};
+use program::{excluded, programs, return_hook, task_offsets};
 use split::{Planned, Split};
 
 /// What to compile for.
@@ -191,20 +191,7 @@ pub fn compile(
     let outputs = items.into_iter().map(|item| item.planned).collect();
     let (conjuncts, start_filters) = pair::separate(&scope, &schema, conjuncts);
     let mut split = split::split(&scope, &schema, conjuncts, outputs)?;
-    let pair = match &clauses.join {
-        Some(join) => {
-            let parts = pair::Parts {
-                scope: &scope,
-                schema: &schema,
-                keys: &keys,
-                span: join.start.span,
-                filters: start_filters,
-                excludes_process: options.excluded_tgid.is_some(),
-            };
-            Some(pair::plan(parts, &mut split)?)
-        }
-        None => None,
-    };
+    let pair = pair::of_query(&clauses, &scope, &schema, &keys, start_filters, options, &mut split)?;
     let returns = if pair.is_some() { None } else { return_hook(kernel, &hook, &split) };
     let layout = layout::layout(&split, returns.is_some()).map_err(|refused| refused.to_sql(text))?;
     let task_offsets = task_offsets(kernel, &split).map_err(|error| error.at(position::of_span(text, hook_span)))?;
@@ -214,22 +201,11 @@ pub fn compile(
         excluded_tgid: excluded(options, &hook),
         rate_limited: options.stored,
         task: task_offsets,
-        part: returns.as_ref().map_or(Part::Whole, |(_, context_bytes)| Part::Entry { context_bytes: *context_bytes }),
+        part: Part::Whole,
         windows: None,
     };
-    let (mut program, mut stack_bytes) = match &pair {
-        Some(pair) => pair::programs::programs(pair, (&split, &layout), (kernel, hook), options, settings)?,
-        None => {
-            let emitted = emit::emit(&split, &layout, settings)?;
-            (object(&emitted, hook, &layout, options, text), emitted.stack_bytes)
-        }
-    };
-    if let Some((hook, context_bytes)) = returns {
-        let settings = Settings { part: Part::Return { context_bytes }, ..settings };
-        let emitted = emit::emit(&split, &layout, settings)?;
-        stack_bytes = stack_bytes.max(emitted.stack_bytes);
-        program.companions.push(object(&emitted, hook, &layout, options, text));
-    }
+    let (program, stack_bytes) =
+        programs(pair.as_ref(), returns, (&split, &layout), (kernel, hook), options, settings)?;
     let after = after_part(&split, &columns, &binder, text)?;
     Ok(CompiledProbe {
         summary: explain::summary(&split, pair.as_ref(), &columns),
@@ -520,29 +496,18 @@ fn require(item: &Item, schema: &DFSchema, sql_type: SqlType, text: &str) -> Res
 }
 
 fn after_part(split: &Split, columns: &[OutputColumn], binder: &Binder, text: &str) -> Result<AfterPart, SqlError> {
-    let fields: Vec<Field> =
-        split.record.iter().map(|column| Field::new(&column.name, column.data_type.clone(), true)).collect();
-    let record_schema = Arc::new(Schema::new(fields));
-    let schema = DFSchema::try_from(record_schema.as_ref().clone())
-        .map_err(|error| SqlError::internal("cannot make the record's schema", error))?;
-    let physical = |planned: &Planned| {
-        binder.state().create_physical_expr(planned.expr.clone(), &schema).map_err(|error| {
-            SqlError::unsupported(format!("cannot evaluate {}", planned.text))
-                .caused_by(error)
-                .at(position::of_span(text, planned.span))
-        })
-    };
-    let filters = split.after_filters.iter().map(physical).collect::<Result<Vec<_>, _>>()?;
-    let outputs = split.outputs.iter().map(physical).collect::<Result<Vec<_>, _>>()?;
-    let output_schema = Schema::new(
-        columns
-            .iter()
-            .map(|column| field(&column.name, column.sql_type, column.nullable, column.comment.as_deref()))
-            .collect::<Vec<_>>(),
-    );
-    let asks_for_processes =
-        split.after_filters.iter().chain(&split.outputs).any(|planned| process::asks(&planned.expr));
-    Ok(AfterPart::new(record_schema, Arc::new(output_schema), filters, outputs, asks_for_processes))
+    let schema = split.record_schema()?;
+    let physical = |planned: &Planned| binder.physical(planned, &schema, text);
+    let filters = split.after_filters.iter().map(physical).collect::<Result<_, _>>()?;
+    let outputs = split.outputs.iter().map(physical).collect::<Result<_, _>>()?;
+    let record_schema = Arc::new(schema.as_arrow().clone());
+    Ok(AfterPart::new(record_schema, output_schema(columns), filters, outputs, split.asks_for_processes()))
+}
+
+fn output_schema(columns: &[OutputColumn]) -> SchemaRef {
+    let fields =
+        columns.iter().map(|column| field(&column.name, column.sql_type, column.nullable, column.comment.as_deref()));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 #[cfg(test)]

@@ -1,18 +1,44 @@
-//! What can be loaded of a query on one hook: its program, and where a system call that could not be read goes on.
+//! What can be loaded of a query: its programs, and where a system call that could not be read goes on.
 
 use std::sync::Arc;
 
 use probepilot_sql::SqlError;
 
 use super::CompileOptions;
-use super::emit::Emitted;
+use super::emit::{self, Emitted, Part, Settings};
 use super::layout::Layout;
 use super::leaf::{Leaf, TaskFact};
+use super::pair::{self, Pair};
 use super::position;
 use super::read::TaskOffsets;
 use super::split::Split;
 use crate::kernel::{BtfKind, Hook, HookContext, HookKind, Kernel, Place};
 use crate::object::{PENDING_BYTES, ProgramObject, SourceLine};
+
+/// The programs of a query, and the largest stack: one; two where a call's return goes on with what could not be read at
+/// its entry; or those of a pair. Which part each is, `settings` does not say yet.
+pub(super) fn programs(
+    pair: Option<&Pair>,
+    returns: Option<(Arc<Hook>, u16)>,
+    (split, layout): (&Split, &Layout),
+    (kernel, hook): (&Kernel, Arc<Hook>),
+    options: &CompileOptions,
+    settings: Settings<'_>,
+) -> Result<(ProgramObject, u16), SqlError> {
+    if let Some(pair) = pair {
+        return pair::programs::programs(pair, (split, layout), (kernel, hook), options, settings);
+    }
+    let text = settings.text;
+    let Some((return_hook, context_bytes)) = returns else {
+        let emitted = emit::emit(split, layout, settings)?;
+        return Ok((object(&emitted, hook, layout, options, text), emitted.stack_bytes));
+    };
+    let entry = emit::emit(split, layout, Settings { part: Part::Entry { context_bytes }, ..settings })?;
+    let returned = emit::emit(split, layout, Settings { part: Part::Return { context_bytes }, ..settings })?;
+    let mut program = object(&entry, hook, layout, options, text);
+    program.companions.push(object(&returned, return_hook, layout, options, text));
+    Ok((program, entry.stack_bytes.max(returned.stack_bytes)))
+}
 
 /// The program with the SQL behind its instructions.
 pub(super) fn object(

@@ -325,10 +325,7 @@ impl<'a> Sources<'a> {
         assembler.place(unreadable);
         assembler.load_number(R0, i64::from(UNREADABLE));
         assembler.place(done);
-        let status = frame.take();
-        assembler.store(Width::Eight, FRAME, status, R0);
-        self.slots.insert(leaf, status);
-        ReadOutcome { status, cut: Some(cut) }
+        self.outcome(assembler, frame, leaf, Some(cut))
     }
 }
 

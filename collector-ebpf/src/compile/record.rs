@@ -11,22 +11,13 @@ use super::leaf::{COMM_BYTES, Leaf, TaskFact};
 use super::read::comm_to;
 use super::split::Carried;
 use crate::object::{Counter, Patch};
+
 impl Emitter<'_> {
     /// Writes head and columns behind R7. Of what a start keeps the first word is not the record's.
     pub(super) fn record(&mut self) -> Result<(), SqlError> {
-        if self.settings.windows.is_none() && !matches!(self.settings.part, Part::Start(_)) {
-            self.assembler.load_patched(R1, Patch::ProbeId);
-            self.assembler.store(Width::Four, RECORD, PROBE_ID_OFFSET, R1);
-            self.assembler.store_imm(Width::Four, RECORD, PROBE_ID_OFFSET + 4, 0);
-        }
-        if self.settings.windows.is_some() {
-            // A group has no moment: its key begins behind the head.
-        } else if self.layout.clock {
-            let nsecs = self.clock();
-            self.assembler.load(Width::Eight, R1, FRAME, nsecs);
-            self.assembler.store(Width::Eight, RECORD, NSECS_OFFSET, R1);
-        } else {
-            self.assembler.store_imm(Width::Eight, RECORD, NSECS_OFFSET, 0);
+        // A group has no moment: its key begins behind the head.
+        if self.settings.windows.is_none() {
+            self.head();
         }
         self.assembler.load_number(NULLS, 0);
         for (index, (column, cell)) in self.split.record.iter().zip(&self.layout.cells).enumerate() {
@@ -46,6 +37,21 @@ impl Emitter<'_> {
         }
         self.assembler.store(Width::Eight, RECORD, NULLS_OFFSET, NULLS);
         Ok(())
+    }
+
+    fn head(&mut self) {
+        if !matches!(self.settings.part, Part::Start(_)) {
+            self.assembler.load_patched(R1, Patch::ProbeId);
+            self.assembler.store(Width::Four, RECORD, PROBE_ID_OFFSET, R1);
+            self.assembler.store_imm(Width::Four, RECORD, PROBE_ID_OFFSET + 4, 0);
+        }
+        if self.layout.clock {
+            let nsecs = self.clock();
+            self.assembler.load(Width::Eight, R1, FRAME, nsecs);
+            self.assembler.store(Width::Eight, RECORD, NSECS_OFFSET, R1);
+        } else {
+            self.assembler.store_imm(Width::Eight, RECORD, NSECS_OFFSET, 0);
+        }
     }
 
     fn expression(&mut self, value: &Expression, cell: Cell, null: Label) {

@@ -3,7 +3,7 @@
 //! Conjunct by conjunct and column by column: an expression that the kernel can evaluate whole runs there; of any other
 //! the record carries the columns and strings it names, and DataFusion evaluates it per batch.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column as ColumnName, DFSchema, DataFusionError};
 use datafusion::logical_expr::{Expr, ExprSchemable};
@@ -15,7 +15,7 @@ use super::leaf::Leaf;
 use super::lower::Lowering;
 use super::names::{Content, Scope};
 use super::position;
-use crate::functions::memory;
+use crate::functions::{memory, process};
 
 /// A conjunct of the filter or an item of the select list, planned.
 #[derive(Clone, Debug)]
@@ -80,6 +80,20 @@ pub struct Split {
     pub outputs: Vec<Planned>,
     /// For each output whether the kernel evaluates it or only carries what it needs.
     pub in_kernel: Vec<bool>,
+}
+
+impl Split {
+    /// The record's columns.
+    pub fn record_schema(&self) -> Result<DFSchema, SqlError> {
+        let fields = self.record.iter().map(|column| Field::new(&column.name, column.data_type.clone(), true));
+        DFSchema::try_from(Schema::new(fields.collect::<Vec<_>>()))
+            .map_err(|error| SqlError::internal("cannot make the record's schema", error))
+    }
+
+    /// Whether the part after the kernel needs what processes' own events tell.
+    pub fn asks_for_processes(&self) -> bool {
+        self.after_filters.iter().chain(&self.outputs).any(|planned| process::asks(&planned.expr))
+    }
 }
 
 /// Splits a query's filter and select list.

@@ -14,15 +14,7 @@ pub(crate) fn summary(split: &Split, pair: Option<&Pair>, plan: &WindowPlan) -> 
         Some(bucket) => format!("windows of {}", duration(bucket)),
         None => "one window".to_owned(),
     }];
-    if let Some(pair) = pair {
-        parts.push(format!("paired in {}", super::pair::place(pair.state.kind)));
-    }
-    if !split.kernel_filters.is_empty() || pair.is_some_and(|pair| !pair.start.kernel_filters.is_empty()) {
-        parts.push("filter in kernel".to_owned());
-    }
-    for filter in &split.after_filters {
-        parts.push(format!("{} after it", filter.text));
-    }
+    parts.extend(super::events(split, pair));
     let after: Vec<&str> = plan
         .aggregates
         .iter()

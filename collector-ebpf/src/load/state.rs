@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::LoadError;
 use super::map::{Map, MapKind, MapSpec};
-use crate::decode::monotonic_now_ns;
+use crate::clock::monotonic_now_ns;
 use crate::object::{STATE_ENTRIES_MAX, StateKind, StateMap};
 
 /// How long a start waits for its end in a hash. A thread's or a CPU's own place is not swept: it cannot run full.

@@ -106,6 +106,14 @@ impl LogFile {
         Arc::new(LogFile { file, dirty: AtomicBool::new(false) })
     }
 
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        (&self.file).write_all(bytes)
+    }
+
+    fn cut(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+
     /// Says whether the other thread has to be told of new bytes.
     fn soil(&self) -> bool {
         !self.dirty.swap(true, Ordering::AcqRel)
@@ -183,7 +191,7 @@ impl Writer<'_> {
         let bytes = std::mem::take(&mut self.staged);
         if let Some(last) = staged.last().map(|entry| entry.sequence) {
             let file = self.file.as_mut().expect("encoding opened it");
-            match (&file.file.file).write_all(&bytes) {
+            match file.file.append(&bytes) {
                 Ok(()) => {
                     file.bytes += bytes.len() as u64;
                     self.shared.files.grown(last, file.bytes);
@@ -228,7 +236,7 @@ impl Writer<'_> {
     fn take_back(&mut self, staged: Vec<Staged>, error: &io::Error) {
         let file = self.file.take().expect("it was written to");
         tracing::warn!(file = %file.path.display(), %error, "the log cannot be written");
-        if let Err(error) = file.file.file.set_len(file.bytes) {
+        if let Err(error) = file.file.cut(file.bytes) {
             self.shared.fail(format!("could not cut {} after a failed write: {error}", file.path.display()));
         }
         self.shared.files.finish();

@@ -124,7 +124,6 @@ impl Running {
                     tally,
                     outbox,
                     settler,
-                    waiting,
                     began_unix_ns,
                 };
                 let refused = |source| LoadError::Refused { what: "start a thread for windows".to_owned(), source };
@@ -156,11 +155,6 @@ impl Running {
     /// From one moment on our records count and those of `other` do not. Blocks until that moment is over: `other` may
     /// be stopped then.
     pub fn take_over(&self, other: &Running) {
-        match (&self.windows, &other.windows) {
-            (Some(windows), others) => windows.take_over(others.as_ref()),
-            (None, Some(others)) => others.end(),
-            (None, None) => {}
-        }
         // A drain that has stopped answers by dropping its end.
         let _ = self.engine.drain.hand_over(other.number, self.number).blocking_recv();
         std::thread::sleep(HAND_OVER_DELAY);

@@ -14,7 +14,6 @@ use probepilot_collector_ebpf::compile::aggregate::plan::Bucket;
 use probepilot_collector_ebpf::decode::ClockOffset;
 use probepilot_collector_ebpf::load::WindowReader;
 use probepilot_collector_ebpf::windows::{Window, WindowDecoder};
-use tokio::sync::oneshot;
 
 use crate::node::clock::unix_now_ns;
 use crate::node::drain::Settler;
@@ -43,32 +42,21 @@ pub struct WindowOptions {
     pub outbox: Option<Outbox>,
     /// Who is heard before rows are made.
     pub settler: Option<Settler>,
-    /// What is counted until [`Windows::begin`] is another version's.
-    pub waiting: bool,
     /// Before the program was attached, Unix nanoseconds.
     pub began_unix_ns: i64,
 }
 
-enum Command {
-    /// What was counted so far is nobody's; from now on it is ours.
-    Begin(oneshot::Sender<()>),
-    /// What was counted so far is the last window, and what is counted later is another version's.
-    End(oneshot::Sender<()>),
-    /// The program is detached: makes the last window and ends.
-    Stop,
-}
-
 /// The thread. Dropping it makes the last window, so detach the program first.
 pub struct Windows {
-    commands: mpsc::Sender<Command>,
+    /// The thread ends when it is gone.
+    alive: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Windows {
     /// Starts the thread.
     pub fn start(options: WindowOptions) -> io::Result<Windows> {
-        // Unbounded, as only the one who holds us sends, and waits for each answer.
-        let (commands, receiver) = mpsc::channel();
+        let (alive, stopped) = mpsc::channel();
         let bucket = options.decoder.bucket();
         let began = options.began_unix_ns;
         let worker = Worker {
@@ -76,43 +64,17 @@ impl Windows {
             // One that begins in the middle of a bucket has not seen all of it; one without buckets begins with the query.
             complete: bucket.is_none(),
             start_unix_ns: bucket.map_or(began, |bucket| bucket.begin(began)),
-            ended: false,
-            receiver,
+            stopped,
             options,
         };
         let thread = thread::Builder::new().name("windows".into()).spawn(move || worker.run())?;
-        Ok(Windows { commands, thread: Some(thread) })
-    }
-
-    /// Lets this version's windows begin where the other's end. Both exchange their maps at about the same moment: events
-    /// between the two may be counted twice or not at all.
-    pub fn take_over(&self, other: Option<&Windows>) {
-        let (begun, wait_begun) = oneshot::channel();
-        let (ended, wait_ended) = oneshot::channel();
-        // A thread that has ended answers by dropping its end.
-        let _ = self.commands.send(Command::Begin(begun));
-        match other {
-            Some(other) => {
-                let _ = other.commands.send(Command::End(ended));
-            }
-            None => drop(ended),
-        }
-        let _ = wait_begun.blocking_recv();
-        let _ = wait_ended.blocking_recv();
-    }
-
-    /// Ends this version's windows: another takes over that has none.
-    pub fn end(&self) {
-        let (ended, wait) = oneshot::channel();
-        let _ = self.commands.send(Command::End(ended));
-        let _ = wait.blocking_recv();
+        Ok(Windows { alive: Some(alive), thread: Some(thread) })
     }
 }
 
 impl Drop for Windows {
     fn drop(&mut self) {
-        // A thread that has ended at the query's bound does not listen.
-        let _ = self.commands.send(Command::Stop);
+        self.alive = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -122,36 +84,26 @@ impl Drop for Windows {
 struct Worker {
     options: WindowOptions,
     bucket: Option<Bucket>,
-    receiver: mpsc::Receiver<Command>,
+    /// Never sent to: it ends when the program is detached.
+    stopped: mpsc::Receiver<()>,
     /// When the open window began.
     start_unix_ns: i64,
     /// Whether the open window was open from its bucket's beginning.
     complete: bool,
-    /// Another version counts now.
-    ended: bool,
 }
 
 impl Worker {
     fn run(mut self) {
         if self.options.until_unix_ns.is_some_and(|until_unix_ns| until_unix_ns <= unix_now_ns()) {
             // Attaching took longer than the query lasts: what was counted came after its end.
-            self.begin();
+            self.begin_anew();
         }
         loop {
             let now_unix_ns = unix_now_ns();
             let end_unix_ns = self.end_unix_ns(now_unix_ns);
             let left = Duration::from_nanos(u64::try_from(end_unix_ns.saturating_sub(now_unix_ns)).unwrap_or(0));
-            match self.receiver.recv_timeout(left.min(CLOCK_WAIT_MAX)) {
-                Ok(Command::Begin(done)) => {
-                    self.begin();
-                    let _ = done.send(());
-                }
-                Ok(Command::End(done)) => {
-                    self.close(unix_now_ns());
-                    self.ended = true;
-                    let _ = done.send(());
-                }
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return self.last(),
+            match self.stopped.recv_timeout(left.min(CLOCK_WAIT_MAX)) {
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return self.last(),
                 Err(RecvTimeoutError::Timeout) if unix_now_ns() < end_unix_ns => {}
                 Err(RecvTimeoutError::Timeout) => {
                     self.close(end_unix_ns);
@@ -174,9 +126,8 @@ impl Worker {
         bucket.begin(self.start_unix_ns).saturating_add(bucket.width_ns).min(bound)
     }
 
-    /// What was counted before is another version's.
-    fn begin(&mut self) {
-        self.options.waiting = false;
+    /// What was counted before is no window's.
+    fn begin_anew(&mut self) {
         self.start_unix_ns = unix_now_ns();
         self.complete = false;
         let reader = &mut self.options.reader;
@@ -211,9 +162,6 @@ impl Worker {
 
     /// The program is detached: what the open window has is all.
     fn last(mut self) {
-        if self.ended {
-            return;
-        }
         let WindowOptions { reader, decoder, .. } = &mut self.options;
         if let Err(error) = reader.take_open(|key, states| decoder.push(key, states)) {
             tracing::error!(%error, probe = self.options.number, "the last window could not be read");
@@ -228,7 +176,7 @@ impl Worker {
     }
 
     fn send(&mut self, end_unix_ns: i64, complete: bool) {
-        let WindowOptions { number, decoder, target, tally, outbox, settler, waiting, .. } = &mut self.options;
+        let WindowOptions { number, decoder, target, tally, outbox, settler, .. } = &mut self.options;
         let width_ns = (end_unix_ns - self.start_unix_ns).max(0);
         let ends_bucket = self.bucket.is_none_or(|bucket| bucket.begin(end_unix_ns) == end_unix_ns);
         let window = Window { start_unix_ns: self.start_unix_ns, width_ns, complete: complete && ends_bucket };
@@ -242,9 +190,6 @@ impl Worker {
                 return tally.lose(Cause::Detached, 1);
             }
         };
-        if *waiting || self.ended {
-            return;
-        }
         tally.add_filtered(made.filtered);
         tally.lose(Cause::MapFull, made.map_full);
         tally.lose(Cause::ExpressionError, made.expression_errors);

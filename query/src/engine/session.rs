@@ -245,7 +245,7 @@ impl Session {
     async fn losses(&self, statement: &Statement) -> Vec<String> {
         let scanned = statement.take_scanned();
         // Boxed: the table of losses is read by a query, which itself reads no probe's table.
-        let notices = Box::pin(self.engine.losses.notices(&self.engine, statement.pin(), &scanned));
+        let notices = Box::pin(self.engine.losses.notices(self, statement.pin(), &scanned));
         notices.await.unwrap_or_else(|error| {
             tracing::warn!(%error, "what was lost in a query's range is not known");
             vec!["what was lost in this range could not be read".to_owned()]

@@ -11,8 +11,7 @@ use probepilot_catalog::table::TableName;
 use probepilot_sql::SqlError;
 
 use super::{Scanned, notices};
-use crate::engine::Engine;
-use crate::engine::session::SessionOptions;
+use crate::engine::session::Session;
 use crate::scan::Pin;
 
 /// Rows of `system.probe_loss` that are looked at, the newest first; older ones are left out of notices.
@@ -54,18 +53,26 @@ impl Book {
     /// What the client of a query is told that read these tables in these ranges.
     ///
     /// Losses are told by the nodes within about two seconds; a range that ends now may miss the newest.
-    pub async fn notices(&self, engine: &Arc<Engine>, pin: &Pin, scanned: &[Scanned]) -> Result<Vec<String>, SqlError> {
-        let Some(version) = version(pin).filter(|_| !scanned.is_empty()) else { return Ok(Vec::new()) };
-        let known = self.read.lock().clone().filter(|(known, _)| *known == version);
-        let losses = match known {
-            Some((_, losses)) => losses,
+    /// The table of losses is read by the session itself, so that whatever ends the query ends this too.
+    pub async fn notices(&self, session: &Session, pin: &Pin, scanned: &[Scanned]) -> Result<Vec<String>, SqlError> {
+        if scanned.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(version) = version(pin) else { return Ok(Vec::new()) };
+        let losses = match self.known(&version) {
+            Some(losses) => losses,
             None => {
-                let losses = Arc::new(read(engine).await?);
+                let losses = Arc::new(read(session).await?);
                 *self.read.lock() = Some((version, Arc::clone(&losses)));
                 losses
             }
         };
         Ok(notices(&losses, scanned))
+    }
+
+    fn known(&self, version: &Version) -> Option<Arc<Vec<Loss>>> {
+        let read = self.read.lock();
+        read.as_ref().filter(|(known, _)| known == version).map(|(_, losses)| Arc::clone(losses))
     }
 }
 
@@ -77,15 +84,7 @@ fn version(pin: &Pin) -> Option<Version> {
     (sequence > 0 || !segments.is_empty()).then_some(Version { segments, sequence })
 }
 
-async fn read(engine: &Arc<Engine>) -> Result<Vec<Loss>, SqlError> {
-    let session = engine.session(SessionOptions {
-        user: "admin".to_owned(),
-        role: "admin".to_owned(),
-        database: "probepilot".to_owned(),
-        application_name: "losses".to_owned(),
-        client_address: None,
-        process_id: engine.next_process_id(),
-    });
+async fn read(session: &Session) -> Result<Vec<Loss>, SqlError> {
     let text = format!(
         "SELECT probe, probe_id, node, epoch, cause, time, \"count\", since FROM system.probe_loss \
          WHERE kind = 'rows' ORDER BY time DESC LIMIT {ROWS_MAX}"

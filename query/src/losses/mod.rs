@@ -52,11 +52,11 @@ fn notices(losses: &[Loss], scanned: &[Scanned]) -> Vec<String> {
 fn line(counts: &BTreeMap<&str, Option<u64>>) -> String {
     let total: u64 = counts.values().flatten().sum();
     let unknown = counts.values().any(Option::is_none);
+    let events = format!("{total} event{}", if total == 1 { "" } else { "s" });
     let number = match (total, unknown) {
         (0, true) => "an unknown number of events".to_owned(),
-        (1, false) => "1 event".to_owned(),
-        (total, false) => format!("{total} events"),
-        (total, true) => format!("at least {total} event{}", if total == 1 { "" } else { "s" }),
+        (_, true) => format!("at least {events}"),
+        (_, false) => events,
     };
     let causes: Vec<String> = match counts.len() {
         1 => counts.keys().map(|cause| (*cause).to_owned()).collect(),

@@ -19,7 +19,7 @@ pub fn until(conjuncts: &[Planned], scope: &Scope<'_>) -> Option<i64> {
 /// A query begins when it is attached: a lower bound after that is refused, and an upper one before it.
 pub fn take(conjuncts: Vec<Planned>, scope: &Scope<'_>) -> Result<(Vec<Planned>, Option<i64>), SqlError> {
     let until_unix_ns = until(&conjuncts, scope);
-    let now_ns = crate::decode::unix_now_ns();
+    let now_ns = crate::clock::unix_now_ns();
     let mut others = Vec::new();
     for conjunct in conjuncts {
         match bound(&conjunct.expr, scope) {

@@ -20,20 +20,20 @@ use datafusion::common::{Column as ColumnName, DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::statement::ProbeQuery;
-use probepilot_sql::types::field;
 use probepilot_sql::{SqlError, SqlState};
 
 use super::bind::{self, Binder};
 use super::clauses::Clauses;
-use super::emit::{self as emission, Part, Settings};
+use super::emit::{Part, Settings};
 use super::names::Scope;
 use super::pair::{self, key::Key};
-use super::program::{self, excluded, return_hook, task_offsets};
+use super::program::{excluded, programs, return_hook, task_offsets};
 use super::split::{self, Input, PlacedInput, Planned, Split};
-use super::{CompileOptions, CompiledProbe, Item, NamedItem, OutputColumn, bind_filter, item, layout, position};
+use super::{
+    CompileOptions, CompiledProbe, Item, NamedItem, OutputColumn, bind_filter, item, layout, output_schema, position,
+};
 use crate::after::AfterPart;
 use crate::explain;
-use crate::functions::process;
 use crate::kernel::Kernel;
 use crate::object::WindowMaps;
 use call::Call;
@@ -122,20 +122,7 @@ pub fn compile(
     let groups = groups.into_iter().map(|(_, planned)| planned).collect();
     let (conjuncts, start_filters) = pair::separate(&scope, &hook_schema, conjuncts);
     let (mut split, placed) = split::split_inputs(&scope, &hook_schema, conjuncts, groups, &inputs)?;
-    let pair = match &clauses.join {
-        Some(join) => {
-            let parts = pair::Parts {
-                scope: &scope,
-                schema: &hook_schema,
-                keys,
-                span: join.start.span,
-                filters: start_filters,
-                excludes_process: options.excluded_tgid.is_some(),
-            };
-            Some(pair::plan(parts, &mut split)?)
-        }
-        None => None,
-    };
+    let pair = pair::of_query(clauses, &scope, &hook_schema, keys, start_filters, options, &mut split)?;
     let (kernel_inputs, aggregates) = place(&calls, &inputs, &placed, &indexes);
     let mut plan = WindowPlan {
         bucket,
@@ -166,7 +153,7 @@ pub fn compile(
         excluded_tgid: excluded(options, &hook),
         rate_limited: false,
         task,
-        part: returns.as_ref().map_or(Part::Whole, |(_, context_bytes)| Part::Entry { context_bytes: *context_bytes }),
+        part: Part::Whole,
         windows: Some(&plan),
     };
     let maps = WindowMaps {
@@ -174,20 +161,9 @@ pub fn compile(
         value_bytes: plan.value_bytes,
         keys_max: if has_keys || !split.record.is_empty() { None } else { Some(1) },
     };
-    let (mut object, mut stack_bytes) = match &pair {
-        Some(pair) => pair::programs::programs(pair, (&split, &layout), (kernel, hook), options, settings)?,
-        None => {
-            let emitted = emission::emit(&split, &layout, settings)?;
-            (program::object(&emitted, hook, &layout, options, text), emitted.stack_bytes)
-        }
-    };
+    let (mut object, stack_bytes) =
+        programs(pair.as_ref(), returns, (&split, &layout), (kernel, hook), options, settings)?;
     object.windows = Some(maps);
-    if let Some((hook, context_bytes)) = returns {
-        let settings = Settings { part: Part::Return { context_bytes }, ..settings };
-        let emitted = emission::emit(&split, &layout, settings)?;
-        stack_bytes = stack_bytes.max(emitted.stack_bytes);
-        object.companions.push(program::object(&emitted, hook, &layout, options, text));
-    }
     let parts = window_parts(plan, &split, &schema, Rows { selected, having, order_by }, &columns, binder, text)?;
     Ok(CompiledProbe {
         summary: explain::windows::summary(&split, pair.as_ref(), &parts.plan),
@@ -370,40 +346,27 @@ fn window_parts(
     binder: &Binder,
     text: &str,
 ) -> Result<WindowParts, SqlError> {
-    let fields: Vec<Field> =
-        split.record.iter().map(|column| Field::new(&column.name, column.data_type.clone(), true)).collect();
-    let key_schema = DFSchema::try_from(Schema::new(fields))
-        .map_err(|error| SqlError::internal("cannot make the key's schema", error))?;
-    let physical = |planned: &Planned, schema: &DFSchema| {
-        binder.state().create_physical_expr(planned.expr.clone(), schema).map_err(|error| {
-            SqlError::unsupported(format!("cannot evaluate {}", planned.text))
-                .caused_by(error)
-                .at(position::of_span(text, planned.span))
-        })
-    };
+    let key_schema = split.record_schema()?;
+    let physical = |planned: &Planned, schema: &DFSchema| binder.physical(planned, schema, text);
     let typed = |planned: &Planned, schema: &DFSchema, index: usize| {
         let data_type =
             planned.expr.get_type(schema).map_err(|error| SqlError::internal("an expression has no type", error))?;
         Ok::<_, SqlError>(Field::new(format!("#{index}"), data_type, true))
     };
-    let asks = split.after_filters.iter().chain(&split.outputs).any(|planned| process::asks(&planned.expr));
     let filters = split.after_filters.iter().map(|planned| physical(planned, &key_schema)).collect::<Result<_, _>>()?;
     let outputs = split.outputs.iter().map(|planned| physical(planned, &key_schema)).collect::<Result<_, _>>()?;
     let numbered = split.outputs.iter().enumerate();
     let key_fields =
         numbered.map(|(index, planned)| typed(planned, &key_schema, index)).collect::<Result<Vec<_>, _>>()?;
     let key_schema = Arc::new(key_schema.as_arrow().clone());
-    let keys = AfterPart::new(key_schema, Arc::new(Schema::new(key_fields)), filters, outputs, asks);
+    let keys =
+        AfterPart::new(key_schema, Arc::new(Schema::new(key_fields)), filters, outputs, split.asks_for_processes());
 
     let Rows { selected, having, order_by } = rows;
     let filters = having.iter().map(|planned| physical(planned, rows_schema)).collect::<Result<_, _>>()?;
     let all = selected.iter().map(|item| &item.planned).chain(&order_by);
     let outputs = all.map(|planned| physical(planned, rows_schema)).collect::<Result<_, _>>()?;
-    let result: Vec<Field> = columns
-        .iter()
-        .map(|column| field(&column.name, column.sql_type, column.nullable, column.comment.as_deref()))
-        .collect();
-    let result = Arc::new(Schema::new(result));
+    let result = output_schema(columns);
     let mut with_order: Vec<Field> = result.fields().iter().map(|field| field.as_ref().clone()).collect();
     for (index, planned) in order_by.iter().enumerate() {
         with_order.push(typed(planned, rows_schema, index)?);

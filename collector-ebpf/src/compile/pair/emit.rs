@@ -140,20 +140,11 @@ impl<'a> Emitter<'a> {
     /// The whole program at the event after which no end can come.
     pub(in crate::compile) fn discard(&mut self, pair: &'a Pair) {
         let out = self.pair.out;
-        match pair.state.discard.as_ref().and_then(|discard| discard.key_offset) {
-            None => {
-                self.find_state(pair, false, out);
-                self.assembler.load(Width::Eight, R1, R0, 0);
-                self.assembler.jump_if_imm(Condition::NotEqual, R1, PENDING, out);
-                self.assembler.store_imm(Width::Eight, R0, 0, EMPTY);
-            }
-            Some(offset) => {
-                self.assembler.load(Width::Eight, R1, CONTEXT, offset as i16);
-                self.assembler.store(Width::Eight, FRAME, self.pair.key, R1);
-                self.delete_state();
-                self.assembler.jump_if_imm(Condition::NotEqual, R0, 0, out);
-            }
+        if let Some(offset) = pair.state.discard.as_ref().and_then(|discard| discard.key_offset) {
+            self.assembler.load(Width::Eight, R1, CONTEXT, offset as i16);
+            self.assembler.store(Width::Eight, FRAME, self.pair.key, R1);
         }
+        self.give_back(pair, out);
         self.find_counters();
         self.count(Counter::UnpairedStart);
         self.count(Counter::Events);
@@ -187,18 +178,7 @@ impl<'a> Emitter<'a> {
         self.count(Counter::ExpressionError);
         self.assembler.place(self.pair.drop);
         self.need_key(out);
-        match pair.state.kind {
-            StateKind::TaskStorage | StateKind::PerCpu => {
-                self.find_state(pair, false, out);
-                self.assembler.load(Width::Eight, R1, R0, 0);
-                self.assembler.jump_if_imm(Condition::NotEqual, R1, PENDING, out);
-                self.assembler.store_imm(Width::Eight, R0, 0, EMPTY);
-            }
-            StateKind::Hash => {
-                self.delete_state();
-                self.assembler.jump_if_imm(Condition::NotEqual, R0, 0, out);
-            }
-        }
+        self.give_back(pair, out);
         self.count(Counter::Paired);
         self.assembler.jump(out);
         // Behind the match: the place is given back for the next start.
@@ -260,6 +240,22 @@ impl<'a> Emitter<'a> {
                 self.state_and_key();
                 self.assembler.call(helper::MAP_LOOKUP);
                 self.assembler.jump_if_imm(Condition::Equal, R0, 0, missing);
+            }
+        }
+    }
+
+    /// Drops the start that waits under the key; on to `none` when none does.
+    fn give_back(&mut self, pair: &Pair, none: Label) {
+        match pair.state.kind {
+            StateKind::TaskStorage | StateKind::PerCpu => {
+                self.find_state(pair, false, none);
+                self.assembler.load(Width::Eight, R1, R0, 0);
+                self.assembler.jump_if_imm(Condition::NotEqual, R1, PENDING, none);
+                self.assembler.store_imm(Width::Eight, R0, 0, EMPTY);
+            }
+            StateKind::Hash => {
+                self.delete_state();
+                self.assembler.jump_if_imm(Condition::NotEqual, R0, 0, none);
             }
         }
     }

@@ -18,6 +18,8 @@ use datafusion::logical_expr::Expr;
 use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::SqlError;
 
+use super::CompileOptions;
+use super::clauses::Clauses;
 use super::expression::{Expression, Kind};
 use super::layout::{self, Layout};
 use super::leaf::Leaf;
@@ -92,25 +94,19 @@ pub fn separate(scope: &Scope<'_>, schema: &DFSchema, conjuncts: Vec<Planned>) -
     (rest, start)
 }
 
-/// What the pair is made from.
-pub struct Parts<'a> {
-    /// The names.
-    pub scope: &'a Scope<'a>,
-    /// The same as the planner sees them.
-    pub schema: &'a DFSchema,
-    /// ON.
-    pub keys: &'a [Key],
-    /// Where the start's hook stands.
-    pub span: Span,
-    /// Conditions on the start.
-    pub filters: StartFilters,
-    /// A process that is not seen.
-    pub excludes_process: bool,
-}
-
-/// Plans the pair. Of the end's filter in the kernel what holds at both ends is taken.
-pub fn plan(parts: Parts<'_>, split: &mut Split) -> Result<Pair, SqlError> {
-    let Parts { scope, schema, keys, span, filters: StartFilters { mut filters, leaves }, excludes_process } = parts;
+/// Plans the pair of a query; `None` when it has no join. Of the end's filter in the kernel what holds at both ends is taken.
+pub fn of_query(
+    clauses: &Clauses,
+    scope: &Scope<'_>,
+    schema: &DFSchema,
+    keys: &[Key],
+    filters: StartFilters,
+    options: &CompileOptions,
+    split: &mut Split,
+) -> Result<Option<Pair>, SqlError> {
+    let Some(join) = &clauses.join else { return Ok(None) };
+    let span = join.start.span;
+    let StartFilters { mut filters, leaves } = filters;
     let hook = Arc::clone(scope.hook(Side::Start));
     let mut start = Lowering { columns: &scope.columns, schema, leaves };
     let mut end = Lowering { columns: &scope.columns, schema, leaves: std::mem::take(&mut split.leaves) };
@@ -137,7 +133,7 @@ pub fn plan(parts: Parts<'_>, split: &mut Split) -> Result<Pair, SqlError> {
         false
     });
     let is_task = |side| scope.hook(side).context == crate::kernel::HookContext::Task;
-    counts_unpaired_end &= !(excludes_process && is_task(Side::Start) && !is_task(Side::End));
+    counts_unpaired_end &= !(options.excluded_tgid.is_some() && is_task(Side::Start) && !is_task(Side::End));
     split.leaves = end_leaves;
     let state = state::choose(scope, keys, (&start_keys, &start_leaves), (&end_keys, &split.leaves));
     filters.sort_by_cached_key(|filter| split::cost(&filter.condition, &start_leaves));
@@ -157,7 +153,19 @@ pub fn plan(parts: Parts<'_>, split: &mut Split) -> Result<Pair, SqlError> {
     layout.clock |= is_hash;
     let value = Value::new(&start, &layout, again);
     let key_texts = keys.iter().map(|key| key.text.clone()).collect();
-    Ok(Pair { hook, span, start, layout, value, state, start_keys, end_keys, key_texts, shared, counts_unpaired_end })
+    Ok(Some(Pair {
+        hook,
+        span,
+        start,
+        layout,
+        value,
+        state,
+        start_keys,
+        end_keys,
+        key_texts,
+        shared,
+        counts_unpaired_end,
+    }))
 }
 
 /// The side that all columns of the expression are of.
