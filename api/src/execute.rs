@@ -8,10 +8,10 @@ use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast;
 use futures::{StreamExt, TryStreamExt};
 use probepilot_catalog::control::{Control, Role};
-use probepilot_catalog::ports::{Hooks, RowStream, Rows};
+use probepilot_catalog::ports::{Explain, Hooks, RowStream, Rows};
 use probepilot_query::{Engine, Prepared, Session, SessionOptions};
 use probepilot_sql::names::folded;
-use probepilot_sql::statement::{CreateProbe, ExplainTarget, ProbeChange, ProbeQuery, Statement};
+use probepilot_sql::statement::{ExplainTarget, ProbeChange, ProbeQuery, Statement};
 use probepilot_sql::{SqlError, SqlState, hooks};
 
 use crate::directory::DATABASE;
@@ -73,7 +73,7 @@ enum PlanKind {
     /// One of our statements, with the text its spans refer to.
     Ours(Box<Statement>, Arc<str>),
     /// EXPLAIN of a SELECT on hooks.
-    ExplainHook(Box<CreateProbe>, bool, bool),
+    ExplainHook { query: ProbeQuery, verbose: bool, analyze: bool },
 }
 
 /// What running a statement gives.
@@ -149,11 +149,11 @@ impl Executor {
             may_probe(&connection.who)?;
             let query = ProbeQuery { text: Arc::clone(text), query: Box::new(query.clone()), comments: Vec::new() };
             if let ast::Statement::Explain { analyze, verbose, .. } = sql.as_ref() {
-                let probe = as_probe(query);
+                let (verbose, analyze) = (*verbose, *analyze);
                 return Ok(Plan {
                     schema: Some(text_schema("QUERY PLAN")),
                     parameters: Vec::new(),
-                    kind: PlanKind::ExplainHook(Box::new(probe), *verbose, *analyze),
+                    kind: PlanKind::ExplainHook { query, verbose, analyze },
                 });
             }
             let schema = self.hooks.describe(&query).await?;
@@ -185,8 +185,10 @@ impl Executor {
                 Ok(Outcome::Rows { stream: connection.session.execute(prepared, Vec::new()).await?, tag: "SHOW" })
             }
             PlanKind::Hook(query) => Ok(Outcome::Rows { stream: self.hooks.select(query).await?, tag: "SELECT" }),
-            PlanKind::ExplainHook(probe, verbose, analyze) => {
-                let lines = self.probes.node().explain(probe, *verbose, *analyze).await?;
+            PlanKind::ExplainHook { query, verbose, analyze } => {
+                let (verbose, analyze) = (*verbose, *analyze);
+                let explain = Explain { name: "query", query, stored: false, running: None, verbose, analyze };
+                let lines = self.probes.node().explain(explain).await?;
                 Ok(Outcome::Rows { stream: lines_stream("QUERY PLAN", &lines), tag: "EXPLAIN" })
             }
             PlanKind::Ours(statement, text) => self.ours(connection, statement, text).await,
@@ -204,16 +206,13 @@ impl Executor {
                 match change {
                     ProbeChange::Enable => done("ALTER PROBE", self.probes.set_enabled(&name, true).await?),
                     ProbeChange::Disable => done("ALTER PROBE", self.probes.set_enabled(&name, false).await?),
-                    ProbeChange::Query(query) => {
-                        let position = query.query.body.as_select().map(|select| select.select_token.0.span);
-                        Err(SqlError::unsupported("ALTER PROBE … AS is not supported yet")
-                            .hint("CREATE OR REPLACE PROBE gives a probe a new query.")
-                            .at(position.and_then(|span| probepilot_sql::position::of_span(&query.text, span))))
+                    ProbeChange::Query { query, source } => {
+                        done("ALTER PROBE", self.probes.set_query(&name, query, source).await?)
                     }
-                    ProbeChange::Set(_) | ProbeChange::Rename(_) => {
-                        Err(SqlError::unsupported("ALTER PROBE … SET and RENAME are not supported yet")
-                            .hint("CREATE OR REPLACE PROBE gives a probe new options."))
+                    ProbeChange::Set(options) => {
+                        done("ALTER PROBE", self.probes.set_options(&name, options, text).await?)
                     }
+                    ProbeChange::Rename(to) => done("ALTER PROBE", self.probes.rename(&name, to, text).await?),
                 }
             }
             Statement::DropProbe { name, if_exists, with_data } => {
@@ -244,22 +243,17 @@ impl Executor {
                 Ok(Outcome::Rows { stream: lines_stream("create_statement", &[probe.sql]), tag: "SHOW" })
             }
             Statement::ExplainProbe { target, verbose, analyze } => {
-                let probe = match target {
-                    ExplainTarget::Create(probe) => probe.as_ref().clone(),
+                let (probe, running) = match target {
+                    ExplainTarget::Create(probe) => (probe.as_ref().clone(), None),
                     ExplainTarget::Existing(name) => {
                         let stored = self.probes.find(&folded(name)).await?;
-                        match probepilot_sql::parse_one(&stored.sql)? {
-                            Statement::CreateProbe(probe) => *probe,
-                            _ => {
-                                return Err(SqlError::new(
-                                    SqlState::DATA_CORRUPTED,
-                                    format!("the stored text of probe \"{}\" is no CREATE PROBE", stored.name),
-                                ));
-                            }
-                        }
+                        (probes::stored_statement(&stored)?, Some(stored.id))
                     }
                 };
-                let lines = self.probes.node().explain(&probe, *verbose, *analyze).await?;
+                let name = folded(&probe.name);
+                let (verbose, analyze) = (*verbose, *analyze);
+                let explain = Explain { name: &name, query: &probe.query, stored: true, running, verbose, analyze };
+                let lines = self.probes.node().explain(explain).await?;
                 Ok(Outcome::Rows { stream: lines_stream("QUERY PLAN", &lines), tag: "EXPLAIN" })
             }
             Statement::ShowColumns(name) => self.show_columns(connection, name).await,
@@ -306,19 +300,6 @@ fn hook_query(statement: &ast::Statement) -> Option<&ast::Query> {
         _ => return None,
     };
     hooks::mentions_hook(query).then_some(query)
-}
-
-/// A query on hooks as a probe without a name, for EXPLAIN.
-fn as_probe(query: ProbeQuery) -> CreateProbe {
-    CreateProbe {
-        name: ast::Ident::new("query"),
-        or_replace: false,
-        if_not_exists: false,
-        nodes: None,
-        options: Vec::new(),
-        source: Arc::clone(&query.text),
-        query,
-    }
 }
 
 fn may_read(who: &Who) -> Result<(), SqlError> {

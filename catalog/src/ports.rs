@@ -56,6 +56,23 @@ pub trait Hooks: Send + Sync + 'static {
     async fn select(&self, query: &ProbeQuery) -> Result<RowStream, SqlError>;
 }
 
+/// What `EXPLAIN` is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Explain<'a> {
+    /// What the program would be called.
+    pub name: &'a str,
+    /// The query on hooks.
+    pub query: &'a ProbeQuery,
+    /// As a stored probe; otherwise as a SELECT.
+    pub stored: bool,
+    /// A probe whose state and counters are told too.
+    pub running: Option<ProbeId>,
+    /// The program's listing too.
+    pub verbose: bool,
+    /// Attaches for one second, and throws away what comes.
+    pub analyze: bool,
+}
+
 /// The probes of this node. Implemented by the collector, in process; over gRPC in a cluster.
 #[async_trait]
 pub trait Node: Send + Sync + 'static {
@@ -65,14 +82,20 @@ pub trait Node: Send + Sync + 'static {
     /// Compiles without touching the kernel's state: names, types, what runs where.
     async fn plan(&self, probe: &CreateProbe) -> Result<ProbePlan, SqlError>;
 
-    /// The lines of `EXPLAIN`. `analyze` attaches count-only for one second.
-    async fn explain(&self, probe: &CreateProbe, verbose: bool, analyze: bool) -> Result<Vec<String>, SqlError>;
+    /// The lines of `EXPLAIN`.
+    async fn explain(&self, what: Explain<'_>) -> Result<Vec<String>, SqlError>;
 
     /// Compiles, loads, verifies and attaches; returns once events are counted. An error leaves nothing behind.
+    ///
+    /// A version of the probe that runs is replaced without a row lost or doubled, and its counters go on; it goes on
+    /// itself when the new one fails.
     async fn start(&self, probe: ProbeSpec) -> Result<ProbeStarted, SqlError>;
 
     /// Detaches, drains what the rings still hold, and frees everything of the probe.
     async fn stop(&self, probe: ProbeId) -> Result<(), SqlError>;
+
+    /// Gives a probe another name in what is reported; what runs goes on.
+    fn rename(&self, probe: ProbeId, name: &str);
 
     /// Every probe asked for, with state and counters.
     fn reports(&self) -> Vec<ProbeReport>;

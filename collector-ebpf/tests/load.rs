@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use probepilot_collector_ebpf::capability;
@@ -256,6 +257,127 @@ fn a_reader_at_work_loses_nothing_and_misses_no_wake() {
     probe.detach();
     let counters = probe.counters().unwrap();
     assert_eq!((counters.rows, counters.ring_full), (2 * EVENTS as u64, 0));
+}
+
+/// A thread that makes the system call without end, and counts.
+struct Caller {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<u64>,
+}
+
+impl Caller {
+    fn start() -> Caller {
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let stop = stop.clone();
+            move || {
+                let mut calls = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    calls += 1;
+                    // SAFETY: the call looks at no argument; the number is for the program, which sees it.
+                    unsafe { libc::syscall(SYSCALL, calls) };
+                }
+                calls
+            }
+        });
+        Caller { stop, thread }
+    }
+
+    /// How many calls it made.
+    fn end(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// As [`program`], at `tp_btf.sys_enter`; the record's last word is the call's first argument: who calls numbers the events.
+fn numbering_program(hook: &Arc<Hook>) -> ProgramObject {
+    let mut object = program(hook, "numbering");
+    let compare = object.insns.iter().position(|insn| insn.code == 0x55 && insn.dst == 7).unwrap();
+    // r7 = regs->di, where the first argument of a system call is. Jumps over this place grow with it.
+    let op = |code, dst, src, off| Insn { code, dst, src, off, imm: 0 };
+    let added = [op(0x79, 7, 6, 0), op(0x79, 7, 7, FIRST_ARGUMENT_OFFSET)];
+    for (at, insn) in object.insns.iter_mut().enumerate().take(compare + 1) {
+        let is_jump = matches!(insn.code & 0x07, 0x05) && !matches!(insn.code, 0x85 | 0x95);
+        if is_jump && at + 1 + insn.off as usize > compare {
+            insn.off += added.len() as i16;
+        }
+    }
+    object.insns.splice(compare + 1..=compare, added);
+    let moved = |at: &mut usize| *at += if *at > compare { added.len() } else { 0 };
+    object.map_uses.iter_mut().for_each(|(at, _)| moved(at));
+    object.patches.iter_mut().for_each(|(at, _)| moved(at));
+    object.lines.iter_mut().for_each(|line| moved(&mut line.insn));
+    object
+}
+
+/// Bytes from `struct pt_regs` to the register with the first argument.
+#[cfg(target_arch = "x86_64")]
+const FIRST_ARGUMENT_OFFSET: i16 = 112;
+#[cfg(target_arch = "aarch64")]
+const FIRST_ARGUMENT_OFFSET: i16 = 0;
+
+#[test]
+fn a_thousand_versions_take_over_and_no_event_is_lost_or_doubled() {
+    const SWAPS: u32 = 1_000;
+    let Some(kernel) = host() else { return };
+    let [_, hook] = hooks(&kernel);
+    let object = numbering_program(&hook);
+    let mut rings = Rings::new(64 << 20).unwrap();
+    let load = |version| {
+        let options = LoadOptions { probe_id: version, ..OPTIONS };
+        LoadedProbe::load(&object, &rings.map(), options).unwrap()
+    };
+    let map = rings.map();
+    let mut versions = vec![load(0)];
+    versions[0].attach().unwrap();
+    // Its first call is seen: the program is attached before.
+    let caller = Caller::start();
+    let (mut seen, mut of_version) = (Vec::new(), vec![0_u64; SWAPS as usize + 1]);
+    let mut drain = |rings: &mut Rings, version: u32| {
+        rings.drain(|record| {
+            of_version[word(record, 0) as usize] += 1;
+            seen.push(word(record, 16));
+        });
+        of_version[version as usize] > 0
+    };
+    for version in 1..=SWAPS {
+        let options = LoadOptions { probe_id: version, ..OPTIONS };
+        let mut next = LoadedProbe::load(&object, &map, options).unwrap();
+        next.take_over(versions.last_mut().unwrap()).unwrap();
+        versions.push(next);
+        // Every version sees some of the flood, also on a machine that has much else to do.
+        while !drain(&mut rings, version) {
+            std::thread::yield_now();
+        }
+    }
+    let calls = caller.end();
+    map.wait_for_programs().unwrap();
+    drain(&mut rings, SWAPS);
+    let counters: Vec<_> = versions.iter().map(|version| version.counters().unwrap()).collect();
+    assert_eq!(counters.iter().map(|counters| counters.ring_full).sum::<u64>(), 0, "the rings are large enough");
+    // The library of tests may make the same call: what counts is the caller's numbers, each once.
+    seen.sort_unstable();
+    assert!(seen.iter().copied().eq(1..=calls), "{} records for {calls} calls", seen.len());
+    assert_eq!(of_version, counters.iter().map(|counters| counters.rows).collect::<Vec<_>>());
+    println!("{SWAPS} swaps, {calls} calls");
+    assert!(versions[..SWAPS as usize].iter().all(|version| !version.is_attached()));
+}
+
+#[test]
+fn a_version_takes_over_only_where_the_old_one_sits() {
+    let Some(kernel) = host() else { return };
+    let [tracepoint, typed] = hooks(&kernel);
+    let rings = Rings::new(1 << 20).unwrap();
+    let mut old = LoadedProbe::load(&program(&tracepoint, "old"), &rings.map(), OPTIONS).unwrap();
+    let mut new = LoadedProbe::load(&program(&typed, "new"), &rings.map(), OPTIONS).unwrap();
+    assert!(new.take_over(&mut old).is_err(), "the old one is not attached");
+    old.attach().unwrap();
+    assert!(old.sits_at(&tracepoint) && !old.sits_at(&typed));
+    assert!(new.take_over(&mut old).is_err(), "the old one is at another hook");
+    assert!(old.is_attached() && !new.is_attached());
+    call(3);
+    assert_eq!(old.counters().unwrap().events, 3, "the old one goes on");
 }
 
 #[test]

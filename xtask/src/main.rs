@@ -8,7 +8,7 @@ mod new_probe; // `new-probe`: a probe's SQL file and its test, from templates.
 mod bench; // `bench`: the goals' figures.
 mod ci; // `ci`: formatting, lints, tidy, tests.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -44,8 +44,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The root of the tree this binary was built from.
+/// The root of the tree. Cargo says at run time where this crate is: a binary that a shared cache kept was built elsewhere.
 fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     here.parent().expect("xtask stands directly below the root").to_path_buf()
 }

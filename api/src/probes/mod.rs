@@ -6,6 +6,7 @@ mod builtin; // The library that is shipped.
 
 use std::sync::Arc;
 
+use datafusion::sql::sqlparser::ast::Ident;
 use probepilot_catalog::Lake;
 use probepilot_catalog::control::{Control, NewProbe, ProbeRow, Shipped};
 use probepilot_catalog::manifest::{Table, TableSettings};
@@ -13,8 +14,8 @@ use probepilot_catalog::ports::Node;
 use probepilot_catalog::probe::{Origin, ProbePlan, ProbeSpec};
 use probepilot_catalog::table::{Column, TableDefinition, TableName};
 use probepilot_sql::names::folded;
-use probepilot_sql::statement::{CreateProbe, Statement};
-use probepilot_sql::{SqlError, SqlState, hooks, position};
+use probepilot_sql::statement::{CreateProbe, ProbeOption, ProbeQuery, Statement};
+use probepilot_sql::{SqlError, SqlState, definition, hooks, position};
 use tokio::sync::Mutex;
 
 pub use builtin::install as install_builtin;
@@ -59,9 +60,7 @@ impl Probes {
             if probe.or_replace {
                 return self.replace(&existing, probe).await;
             }
-            return Err(SqlError::new(SqlState::DUPLICATE_TABLE, format!("probe \"{name}\" already exists"))
-                .hint("CREATE OR REPLACE PROBE replaces it.")
-                .at(at));
+            return Err(taken(&name).hint("CREATE OR REPLACE PROBE replaces it.").at(at));
         }
         if probe.nodes.is_some() {
             return Err(SqlError::unsupported("ON NODES needs a cluster, and this server is one node"));
@@ -123,20 +122,87 @@ impl Probes {
         Ok(())
     }
 
-    /// The new version takes over from the running one before it is stored; if it fails the old one goes on.
+    /// `CREATE OR REPLACE PROBE` of one that exists.
     async fn replace(&self, existing: &ProbeRow, probe: &CreateProbe) -> Result<Done, SqlError> {
         let settings = options::of_probe(&probe.options, &probe.query.text)?;
+        self.supersede(existing, probe, &probe.source, settings).await
+    }
+
+    /// The new version takes over from the running one before it is stored; if it fails the old one goes on.
+    ///
+    /// `probe` says where mistakes stand in what the user wrote; `sql` is the statement that is stored and run.
+    async fn supersede(
+        &self,
+        existing: &ProbeRow,
+        probe: &CreateProbe,
+        sql: &str,
+        settings: options::ProbeSettings,
+    ) -> Result<Done, SqlError> {
         let plan = self.node.plan(probe).await?;
         let (table, _) = self.table_for(&existing.name, &plan, settings.table).await?;
         let mut next = existing.clone();
         next.version += 1;
-        next.sql = probe.source.to_string();
+        next.sql = sql.to_owned();
         let mut notices = Vec::new();
         if existing.enabled {
             notices.push(self.node.start(spec(&next, &table, settings.rows_per_second_max)).await?.notice);
         }
-        self.control.replace_probe(existing.id, &probe.source).await?;
+        self.control.replace_probe(existing.id, sql).await?;
         Ok(Done { notices })
+    }
+
+    /// `ALTER PROBE … AS`: another query, with the options the probe has.
+    ///
+    /// `source` is the statement, `query` what stands in it.
+    pub async fn set_query(&self, name: &str, query: &ProbeQuery, source: &str) -> Result<Done, SqlError> {
+        let _changing = self.changing.lock().await;
+        let existing = self.find(name).await?;
+        let stored = stored_statement(&existing)?;
+        let settings = options::of_probe(&stored.options, &stored.query.text)?;
+        let text = definition::query_text(source);
+        let sql = definition::create_text(&stored, &existing.name, &stored.options, text);
+        let asked = CreateProbe { query: query.clone(), ..stored };
+        self.supersede(&existing, &asked, &sql, settings).await
+    }
+
+    /// `ALTER PROBE … SET`: other options, with the query the probe has. `text` is the statement, for positions.
+    pub async fn set_options(&self, name: &str, changes: &[ProbeOption], text: &str) -> Result<Done, SqlError> {
+        let _changing = self.changing.lock().await;
+        let existing = self.find(name).await?;
+        options::of_probe(changes, text)?;
+        let stored = stored_statement(&existing)?;
+        let options = definition::changed_options(&stored.options, changes);
+        let settings = options::of_probe(&options, text)?;
+        let query = definition::query_text(&stored.source);
+        let sql = definition::create_text(&stored, &existing.name, &options, query);
+        self.supersede(&existing, &stored, &sql, settings).await
+    }
+
+    /// `ALTER PROBE … RENAME TO`: the probe and its table, which keeps its rows. What runs goes on.
+    pub async fn rename(&self, name: &str, to: &Ident, text: &str) -> Result<Done, SqlError> {
+        let _changing = self.changing.lock().await;
+        let existing = self.find(name).await?;
+        let new_name = probe_name(to)?;
+        let at = position::of_span(text, to.span);
+        if self.control.probe_by_name(&new_name).await?.is_some() {
+            return Err(taken(&new_name).at(at));
+        }
+        let stored = stored_statement(&existing)?;
+        let query = definition::query_text(&stored.source);
+        let sql = definition::create_text(&stored, &new_name, &stored.options, query);
+        // The table first: it may meet a table or view of that name. A table that was dropped is no hindrance.
+        let table = self.table_of(&existing);
+        if let Some(table) = &table {
+            self.lake.rename_table(table.id, &new_name).await.map_err(|error| SqlError::from(error).at(at))?;
+        }
+        if let Err(error) = self.control.rename_probe(existing.id, &new_name, &sql).await {
+            if let Some(table) = &table {
+                self.lake.rename_table(table.id, &existing.name).await?;
+            }
+            return Err(error.into());
+        }
+        self.node.rename(existing.id, &new_name);
+        Ok(Done { notices: Vec::new() })
     }
 
     /// `DROP PROBE`: stops it and keeps its table, or drops both.
@@ -199,12 +265,7 @@ impl Probes {
     }
 
     /// `ALTER TABLE … SET (…)`.
-    pub async fn set_table(
-        &self,
-        name: &str,
-        given: &[probepilot_sql::statement::ProbeOption],
-        text: &str,
-    ) -> Result<Done, SqlError> {
+    pub async fn set_table(&self, name: &str, given: &[ProbeOption], text: &str) -> Result<Done, SqlError> {
         let manifest = self.lake.manifest();
         let table = manifest
             .tables
@@ -324,6 +385,21 @@ fn added_columns(table: &Table, wanted: &[Column]) -> Result<Vec<Column>, SqlErr
     Ok(added)
 }
 
+fn taken(name: &str) -> SqlError {
+    SqlError::new(SqlState::DUPLICATE_TABLE, format!("probe \"{name}\" already exists"))
+}
+
+/// The statement that a probe is stored as.
+pub fn stored_statement(probe: &ProbeRow) -> Result<CreateProbe, SqlError> {
+    match probepilot_sql::parse_one(&probe.sql)? {
+        Statement::CreateProbe(create) => Ok(*create),
+        _ => Err(SqlError::new(
+            SqlState::DATA_CORRUPTED,
+            format!("the stored text of probe \"{}\" is no CREATE PROBE", probe.name),
+        )),
+    }
+}
+
 fn spec(probe: &ProbeRow, table: &Table, rows_per_second_max: u32) -> ProbeSpec {
     ProbeSpec {
         id: probe.id,
@@ -346,7 +422,7 @@ fn rows_per_second(probe: &ProbeRow) -> u32 {
 }
 
 /// A probe's name as it is stored; the schemas of hooks and of the system are reserved.
-fn probe_name(ident: &datafusion::sql::sqlparser::ast::Ident) -> Result<String, SqlError> {
+fn probe_name(ident: &Ident) -> Result<String, SqlError> {
     let name = folded(ident);
     let reserved = hooks::SCHEMAS.contains(&name.as_str())
         || ["system", "public", "pg_catalog", "information_schema"].contains(&name.as_str());

@@ -37,13 +37,41 @@ fn kernel_stored_windows_add_up_to_the_number_of_events() {
     assert_eq!(server.psql(aligned), "0");
     let explained = server.psql("EXPLAIN PROBE calls");
     assert!(explained.contains("Window: 100 ms") && explained.contains("in kernel, count at"), "{explained}");
-    let refused = server.psql_error(
-        "CREATE OR REPLACE PROBE calls AS SELECT time_bucket('100 ms', time) AS time, comm, count(*) AS events, \
-         avg(cpu) AS mean FROM tracepoint.sys_enter_getppid GROUP BY 1, comm",
-    );
-    assert!(refused.contains("0A000") && refused.contains("cannot be replaced while it aggregates"), "{refused}");
-    server.wait_for("SELECT sum(events) FROM calls", "100000");
     server.psql("DROP PROBE calls WITH DATA");
+}
+
+#[test]
+fn kernel_replacing_a_probe_that_aggregates_counts_every_event_once() {
+    let Some(server) = Server::with_probes("") else { return };
+    let pid = std::process::id();
+    let probe = |name: &str, filter: &str| {
+        format!(
+            "PROBE {name} AS SELECT time_bucket('1 s', time) AS time, pid, count(*) AS events \
+             FROM tracepoint.sys_enter_getppid WHERE pid = {pid} AND {filter} GROUP BY 1, pid"
+        )
+    };
+    server.psql(&format!("CREATE {}", probe("replaced", "cpu >= 0")));
+    std::thread::scope(|scope| {
+        let caller = scope.spawn(|| {
+            for _ in 0..400 {
+                call_getppid(1_000);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        });
+        let mut version = 1;
+        while !caller.is_finished() {
+            version += 1;
+            server.psql(&format!("CREATE OR REPLACE {}", probe("replaced", &format!("cpu >= -{version}"))));
+        }
+        assert!(version > 5, "{version} versions");
+    });
+    server.wait_for("SELECT sum(events) FROM replaced", "400000");
+    let moved = probe("replaced", "cpu >= 0").replace("sys_enter_getppid", "sys_exit_getppid");
+    let refused = server.psql_error(&format!("CREATE OR REPLACE {moved}"));
+    assert!(refused.contains("0A000") && refused.contains("cannot be moved to another hook"), "{refused}");
+    call_getppid(1_000);
+    server.wait_for("SELECT sum(events) FROM replaced", "401000");
+    server.psql("DROP PROBE replaced WITH DATA");
 }
 
 #[test]

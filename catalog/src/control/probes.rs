@@ -146,16 +146,15 @@ impl Control {
         Ok(probe)
     }
 
-    /// Gives a probe another name.
-    pub async fn rename_probe(&self, id: ProbeId, name: &str) -> Result<ProbeRow, CatalogError> {
+    /// Gives a probe another name, and the text that says so.
+    pub async fn rename_probe(&self, id: ProbeId, name: &str, sql: &str) -> Result<ProbeRow, CatalogError> {
         let mut transaction = self.database.write("rename a probe", TURNSTILE).await?;
         refuse_taken_name(&mut transaction, name).await?;
-        let update = "UPDATE pp_probe SET name = $2, changed_ns = $3, changed_by_user = TRUE
+        let update =
+            "UPDATE pp_probe SET version = version + 1, name = $2, sql = $3, changed_ns = $4, changed_by_user = TRUE
                       WHERE probe_id = $1 AND NOT dropped";
-        transaction.execute(update, parameters![id.0, name, now_ns()]).await?;
-        let probe = live(&mut transaction, id).await?;
-        transaction.commit().await?;
-        Ok(probe)
+        transaction.execute(update, parameters![id.0, name, sql, now_ns()]).await?;
+        self.finish_version(transaction, id).await
     }
 
     /// Sets or removes a probe's comment.

@@ -135,7 +135,7 @@ fn a_probe_of_a_user_changes_and_goes_without_trace() {
         let probe = control.insert_probe(new.clone()).await.unwrap();
         assert_eq!(control.probe_by_name("p").await.unwrap(), Some(probe.clone()));
         control.comment_on_probe(probe.id, Some("what it is for")).await.unwrap();
-        let renamed = control.rename_probe(probe.id, "q").await.unwrap();
+        let renamed = control.rename_probe(probe.id, "q", "CREATE PROBE q AS SELECT 1").await.unwrap();
         assert_eq!((renamed.name.as_str(), renamed.comment.as_deref()), ("q", Some("what it is for")));
         assert_eq!(control.probe_by_name("p").await.unwrap(), None);
         assert_eq!(control.shipped("q", "any").await.unwrap(), Shipped::NameTaken(renamed.clone()));

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use probepilot_sql::{SqlError, SqlState};
+use datafusion::sql::sqlparser::tokenizer::Location;
+use probepilot_sql::{SqlError, SqlState, position};
 
 use crate::capability;
 use crate::object::SourceLine;
@@ -75,6 +76,18 @@ impl LoadError {
         }
     }
 
+    /// As [`LoadError::to_sql`], with the place in `text`, the statement that was compiled, where the verifier stopped.
+    pub fn to_sql_in(&self, text: &str) -> SqlError {
+        let error = self.to_sql();
+        match self {
+            LoadError::Verifier { source_line: Some(line), .. } => {
+                let place = Location { line: line.line.into(), column: line.column.into() };
+                error.at(position::of_location(text, place))
+            }
+            _ => error,
+        }
+    }
+
     /// What a user is told. 42501 when rights are missing, with the command that gives them.
     pub fn to_sql(&self) -> SqlError {
         let error = |state| SqlError::new(state, self.to_string());
@@ -132,6 +145,7 @@ mod tests {
         assert_eq!(source_line.as_ref(), Some(&lines[1]));
         let told = error.to_sql();
         assert_eq!(told.detail.unwrap(), "It was at line 1: SELECT comm");
+        assert_eq!(error.to_sql_in("CREATE SELECT comm").position, Some(8));
         assert!(told.message.contains("\"opens\": R0 invalid mem access"), "{}", told.message);
     }
 }

@@ -16,6 +16,7 @@ use crate::btf_encoder::BtfEncoder;
 pub enum MapKind {
     Hash = 1,
     Array = 2,
+    ProgramArray = 3,
     PerCpuHash = 5,
     PerCpuArray = 6,
     /// Keys of eight bytes.
@@ -32,7 +33,11 @@ impl MapKind {
         match self {
             MapKind::Ring => 0,
             MapKind::LruHash | MapKind::Hash | MapKind::PerCpuHash => 8,
-            MapKind::Array | MapKind::PerCpuArray | MapKind::ArrayOfMaps | MapKind::TaskStorage => 4,
+            MapKind::Array
+            | MapKind::ProgramArray
+            | MapKind::PerCpuArray
+            | MapKind::ArrayOfMaps
+            | MapKind::TaskStorage => 4,
         }
     }
 }
@@ -123,9 +128,10 @@ impl Map {
         created.map(|fd| Map { fd }).map_err(|source| LoadError::Refused { what: format!("make {what}"), source })
     }
 
-    /// Puts a map into an array of maps.
-    pub fn put_map(&self, key: u32, map: BorrowedFd) -> io::Result<()> {
-        self.put(&key.to_ne_bytes(), &raw(map).to_ne_bytes())
+    /// Puts a map into an array of maps, or a program into an array of programs. For a map it returns when no CPU runs a
+    /// program that began before.
+    pub fn put_held(&self, key: u32, held: BorrowedFd) -> io::Result<()> {
+        self.put(&key.to_ne_bytes(), &raw(held).to_ne_bytes())
     }
 
     /// Puts a value under a key. Both have the map's sizes; a per-CPU map takes the values of all possible CPUs.

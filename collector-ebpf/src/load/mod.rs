@@ -13,6 +13,7 @@ mod windows; // States of groups, from programs to us.
 mod program_types; // Types of our programs, with their SQL.
 mod program; // Loads a program and reads its statistics.
 mod attach; // Attaches and detaches.
+mod seat; // What stays attached while the program changes.
 mod error; // Why the kernel refused.
 
 use std::io;
@@ -32,8 +33,8 @@ use crate::object::{
     BUCKET_BYTES, Counter, Insn, MapRef, PENDING_BYTES, PENDING_MAX, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Patch,
     ProgramObject, SCRATCH_ENTRIES, StateKind, StateMap,
 };
-use attach::Attachment;
 use map::{Map, MapKind, MapSpec};
+use seat::Seat;
 
 /// What only the one who loads knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +51,9 @@ pub struct LoadOptions {
 #[derive(Debug)]
 pub struct LoadedProbe {
     // Dropped first: nothing runs any more when program and maps go.
-    attachment: Option<Attachment>,
+    seat: Option<Seat>,
     /// In the order in which they are detached.
-    companion_attachments: Vec<Attachment>,
+    companion_seats: Vec<Seat>,
     program: OwnedFd,
     companions: Vec<(OwnedFd, Arc<Hook>)>,
     maps: Maps,
@@ -63,6 +64,8 @@ pub struct LoadedProbe {
     swept: AtomicU64,
     /// Ends that came while the ends were attached and the starts were not.
     early_ends: u64,
+    /// Ends without a start when another version took over: those that come later have their starts there.
+    ends_at_take_over: Option<u64>,
 }
 
 /// A probe's own maps.
@@ -168,6 +171,28 @@ pub struct Counters {
     pub map_full: u64,
 }
 
+impl Counters {
+    /// Both together.
+    pub fn plus(self, other: Counters) -> Counters {
+        Counters {
+            events: self.events + other.events,
+            rows: self.rows + other.rows,
+            ring_full: self.ring_full + other.ring_full,
+            rate_limited: self.rate_limited + other.rate_limited,
+            unreadable: self.unreadable + other.unreadable,
+            truncated: self.truncated + other.truncated,
+            expression_error: self.expression_error + other.expression_error,
+            nested: self.nested + other.nested,
+            starts: self.starts + other.starts,
+            paired: self.paired + other.paired,
+            unpaired_start: self.unpaired_start + other.unpaired_start,
+            unpaired_end: self.unpaired_end + other.unpaired_end,
+            aggregated: self.aggregated + other.aggregated,
+            map_full: self.map_full + other.map_full,
+        }
+    }
+}
+
 impl LoadedProbe {
     /// Makes the maps, loads the program (the verifier sees it here) and attaches nothing.
     ///
@@ -182,8 +207,9 @@ impl LoadedProbe {
             companions.push((program, companion.hook.clone()));
         }
         Ok(LoadedProbe {
-            attachment: None,
-            companion_attachments: Vec::new(),
+            seat: None,
+            companion_seats: Vec::new(),
+            ends_at_take_over: None,
             program,
             companions,
             maps,
@@ -200,25 +226,70 @@ impl LoadedProbe {
     /// # Errors
     /// The kernel's refusal.
     pub fn attach(&mut self) -> Result<(), LoadError> {
-        if self.attachment.is_some() {
+        if self.is_attached() {
             return Ok(());
         }
         let before = self.unpaired_ends();
-        for (program, hook) in &self.companions {
-            let attachment =
-                attach::attach(program.as_fd(), hook).inspect_err(|_| self.companion_attachments.clear())?;
-            self.companion_attachments.insert(0, attachment);
+        self.attach_companions()?;
+        if let Some(seat) = &mut self.seat {
+            seat.attach()?;
+        } else {
+            self.seat = Some(Seat::take(self.program.as_fd(), &self.hook)?);
         }
-        self.attachment = match attach::attach(self.program.as_fd(), &self.hook) {
-            Ok(attachment) => Some(attachment),
-            Err(error) => {
-                self.companion_attachments.clear();
-                return Err(error);
-            }
-        };
         // Ends before the first start could be seen are none of ours.
         self.early_ends += self.unpaired_ends().saturating_sub(before);
         Ok(())
+    }
+
+    /// Attaches the other ends of a pair, which alone find nothing to do: what may wait long before
+    /// [`LoadedProbe::take_over`]. An error leaves none of them attached.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn attach_companions(&mut self) -> Result<(), LoadError> {
+        if self.companion_seats.is_empty() {
+            for (program, hook) in &self.companions {
+                let seat = Seat::take(program.as_fd(), hook).inspect_err(|_| self.companion_seats.clear())?;
+                self.companion_seats.insert(0, seat);
+            }
+        }
+        self.companion_seats.iter_mut().try_for_each(Seat::attach)
+    }
+
+    /// Says whether it is attached to this hook, so that another version there can take over from it.
+    pub fn sits_at(&self, hook: &Hook) -> bool {
+        self.seat.as_ref().is_some_and(|seat| seat.is_attached() && seat.is_at(hook))
+    }
+
+    /// Runs for every event from now on, in the place of `old`: each event runs in one of them, and in one only. An event
+    /// under way ends in `old`, whose records and counters are complete after [`RingMap::wait_for_programs`].
+    ///
+    /// The other ends of a pair are attached beside those of `old`, and each find the starts that their own version kept.
+    /// An end whose start `old` kept may count as unpaired here for as long as both are attached.
+    ///
+    /// # Errors
+    /// The kernel's refusal, or that `old` does not [sit](LoadedProbe::sits_at) at our hook; then `old` goes on.
+    pub fn take_over(&mut self, old: &mut LoadedProbe) -> Result<(), LoadError> {
+        self.attach_companions()?;
+        let Some(seat) = old.seat.take_if(|seat| seat.is_attached() && seat.is_at(&self.hook)) else {
+            return Err(LoadError::Refused {
+                what: format!("let a program take over at {}", self.hook),
+                source: io::Error::other("no program of that probe is attached there"),
+            });
+        };
+        match seat.put(self.program.as_fd()) {
+            Ok(()) => {
+                self.seat = Some(seat);
+                // Ends until now had no start that we could have seen; from now on those of `old` have none.
+                self.early_ends = self.unpaired_ends();
+                old.ends_at_take_over = Some(old.unpaired_ends());
+                Ok(())
+            }
+            Err(error) => {
+                old.seat = Some(seat);
+                Err(error)
+            }
+        }
     }
 
     /// Ends without a start, as the programs count them.
@@ -253,13 +324,24 @@ impl LoadedProbe {
 
     /// Detaches it: when this returns, it runs nowhere and the counters are final. It can be attached again.
     pub fn detach(&mut self) {
-        self.attachment = None;
-        self.companion_attachments.clear();
+        for seat in self.seat.iter_mut().chain(&mut self.companion_seats) {
+            seat.detach();
+        }
+    }
+
+    /// Says whether it is a pair of programs.
+    pub fn has_companions(&self) -> bool {
+        !self.companions.is_empty()
+    }
+
+    /// Takes what holds it at hooks, for a thread that may wait: dropping that detaches.
+    pub fn let_go(&mut self) -> Seats {
+        Seats(self.seat.take().into_iter().chain(self.companion_seats.drain(..)).collect())
     }
 
     /// Says whether it is attached.
     pub fn is_attached(&self) -> bool {
-        self.attachment.is_some()
+        self.seat.as_ref().is_some_and(Seat::is_attached)
     }
 
     /// The rings its records go to.
@@ -282,8 +364,10 @@ impl LoadedProbe {
         let sums = self.maps.counters.per_cpu_sums::<{ Counter::ALL.len() }>()?;
         let sum = |counter: Counter| sums[counter as usize];
         let swept = self.swept.load(Ordering::Relaxed);
+        let late_ends = self.ends_at_take_over.map_or(0, |ends| sum(Counter::UnpairedEnd).saturating_sub(ends));
+        let foreign_ends = self.early_ends + late_ends;
         Ok(Counters {
-            events: sum(Counter::Events) + swept - self.early_ends,
+            events: (sum(Counter::Events) + swept).saturating_sub(foreign_ends),
             rows: sum(Counter::Rows),
             ring_full: sum(Counter::RingFull),
             rate_limited: sum(Counter::RateLimited),
@@ -294,7 +378,7 @@ impl LoadedProbe {
             starts: sum(Counter::Starts),
             paired: sum(Counter::Paired),
             unpaired_start: sum(Counter::UnpairedStart) + swept,
-            unpaired_end: sum(Counter::UnpairedEnd) - self.early_ends,
+            unpaired_end: sum(Counter::UnpairedEnd).saturating_sub(foreign_ends),
             aggregated: sum(Counter::Aggregated),
             map_full: sum(Counter::MapFull),
         })
@@ -307,18 +391,19 @@ impl LoadedProbe {
     pub fn info(&self) -> io::Result<ProgramInfo> {
         let mut info = program::info(self.program.as_fd(), &self.maps.fds())?;
         for (program, _) in &self.companions {
-            let other = program::info(program.as_fd(), &[])?;
-            info.verified_insns += other.verified_insns;
-            info.xlated_bytes += other.xlated_bytes;
-            info.jited_bytes += other.jited_bytes;
-            info.run_count += other.run_count;
-            info.run_time_ns += other.run_time_ns;
-            info.recursion_misses += other.recursion_misses;
-            info.memory_bytes += other.memory_bytes;
+            info.add(&program::info(program.as_fd(), &[])?);
+        }
+        for seat in self.seat.iter().chain(&self.companion_seats) {
+            info.add(&seat.info()?);
         }
         Ok(info)
     }
 }
+
+/// What held a program at its hooks. Dropping it detaches, a pair's other ends last.
+#[derive(Debug)]
+#[expect(dead_code, reason = "seats are held for their drop")]
+pub struct Seats(Vec<Seat>);
 
 /// The code of an instruction that loads 64 bits from the two immediates of itself and the next.
 const LOAD_WIDE: u8 = 0x18;

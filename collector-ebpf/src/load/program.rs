@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::error::LoadError;
 use super::program_types;
 use super::syscall::{Command, bpf_fd, object_info, object_name, raw};
-use crate::kernel::HookKind;
-use crate::object::{Insn, ProgramObject};
+use crate::kernel::{Hook, HookKind};
+use crate::object::{Insn, ProgramObject, SourceLine};
 
 /// First size of the verifier's log; it is only asked for after a refusal.
 const LOG_BYTES_FIRST: usize = 1 << 20;
@@ -67,28 +67,56 @@ pub struct ProgramInfo {
     pub memory_bytes: u64,
 }
 
+impl ProgramInfo {
+    /// Adds the costs of another program; the number stays.
+    pub fn add(&mut self, other: &ProgramInfo) {
+        let ProgramInfo {
+            id: _,
+            verified_insns,
+            xlated_bytes,
+            jited_bytes,
+            run_count,
+            run_time_ns,
+            recursion_misses,
+            memory_bytes,
+        } = *other;
+        self.verified_insns += verified_insns;
+        self.xlated_bytes += xlated_bytes;
+        self.jited_bytes += jited_bytes;
+        self.run_count += run_count;
+        self.run_time_ns += run_time_ns;
+        self.recursion_misses += recursion_misses;
+        self.memory_bytes += memory_bytes;
+    }
+}
+
 /// Loads `insns`, which are the object's with everything patched in.
 pub fn load(object: &ProgramObject, insns: &[Insn]) -> Result<OwnedFd, LoadError> {
+    load_insns(&object.name, &object.hook, insns, &object.lines)
+}
+
+/// Loads a program for a hook, with the SQL behind its instructions.
+pub fn load_insns(name: &str, hook: &Hook, insns: &[Insn], lines: &[SourceLine]) -> Result<OwnedFd, LoadError> {
     /// `BPF_PROG_TYPE_TRACEPOINT`, `BPF_PROG_TYPE_TRACING` and `BPF_TRACE_RAW_TP`.
     const TRACEPOINT: u32 = 5;
     const TRACING: u32 = 26;
     const ATTACH_RAW_TRACEPOINT: u32 = 23;
-    let (kind, attach_type, attach_btf_id) = match object.hook.kind {
+    let (kind, attach_type, attach_btf_id) = match hook.kind {
         HookKind::Tracepoint => (TRACEPOINT, 0, 0),
-        HookKind::BtfTracepoint => (TRACING, ATTACH_RAW_TRACEPOINT, object.hook.btf_id.unwrap_or(0)),
+        HookKind::BtfTracepoint => (TRACING, ATTACH_RAW_TRACEPOINT, hook.btf_id.unwrap_or(0)),
     };
     let bytes: Vec<u8> = insns.iter().flat_map(|insn| insn.bytes()).collect();
-    let types = program_types::encode(&object.name, &object.lines);
+    let types = program_types::encode(name, lines);
     // Without types of its own a program still runs; its log just does not quote the SQL.
     let btf = load_btf(&types.btf)
-        .inspect_err(|error| tracing::debug!(%error, program = object.name, "the program's types were refused"))
+        .inspect_err(|error| tracing::debug!(%error, program = name, "the program's types were refused"))
         .ok();
     let mut attributes = LoadAttributes {
         kind,
-        insn_count: u32::try_from(insns.len()).map_err(|_| malformed(object, "it is too long"))?,
+        insn_count: u32::try_from(insns.len()).map_err(|_| malformed(name, "it is too long"))?,
         insns: bytes.as_ptr() as u64,
         license: LICENSE.as_ptr() as u64,
-        name: object_name(&format!("pp_{}", object.name)),
+        name: object_name(&format!("pp_{name}")),
         attach_type,
         attach_btf_id,
         ..LoadAttributes::default()
@@ -124,12 +152,9 @@ pub fn load(object: &ProgramObject, insns: &[Insn]) -> Result<OwnedFd, LoadError
             Err(full) if full.raw_os_error() == Some(libc::ENOSPC) && log_bytes < LOG_BYTES_MAX => log_bytes *= 4,
             // An empty log: the verifier never saw the program.
             Err(_) if text.trim().is_empty() => {
-                return Err(LoadError::Refused {
-                    what: format!("load the program of \"{}\"", object.name),
-                    source: error,
-                });
+                return Err(LoadError::Refused { what: format!("load the program of \"{name}\""), source: error });
             }
-            Err(_) => return Err(LoadError::of_verifier(&object.name, &object.lines, &text, error)),
+            Err(_) => return Err(LoadError::of_verifier(name, lines, &text, error)),
         }
     }
 }
@@ -178,6 +203,6 @@ fn locked_bytes(fd: BorrowedFd) -> io::Result<u64> {
     Ok(bytes.unwrap_or(0))
 }
 
-fn malformed(object: &ProgramObject, what: &str) -> LoadError {
-    LoadError::Malformed { program: object.name.clone(), what: what.to_string() }
+fn malformed(program: &str, what: &str) -> LoadError {
+    LoadError::Malformed { program: program.to_owned(), what: what.to_owned() }
 }

@@ -42,12 +42,23 @@ pub struct RingMap {
     map: Arc<Map>,
     /// Bytes of one ring.
     ring_bytes: usize,
+    /// A CPU and its ring.
+    one: (u32, Arc<OwnedFd>),
 }
 
 impl RingMap {
     /// Bytes of one ring: a power of two.
     pub fn ring_bytes(&self) -> usize {
         self.ring_bytes
+    }
+
+    /// Waits until every program that runs now has ended, on all CPUs: some 10 ms, so never on an async worker.
+    ///
+    /// # Errors
+    /// When the kernel refuses; then nothing is known.
+    pub fn wait_for_programs(&self) -> io::Result<()> {
+        // A change of an array of maps waits for that, also one that changes nothing.
+        self.map.put_held(self.one.0, self.one.1.as_fd())
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -96,6 +107,7 @@ impl Rings {
 
         let mut outer: Option<Map> = None;
         let mut rings = Vec::with_capacity(cpus.len());
+        let first_cpu = cpus.first().copied();
         for cpu in cpus {
             let ring = Ring::new(ring_bytes)?;
             let outer = match &mut outer {
@@ -109,12 +121,15 @@ impl Rings {
                     inner: Some(ring.map.as_fd()),
                 })?),
             };
-            outer.put_map(cpu, ring.map.as_fd()).map_err(refused("put a ring into the array of rings"))?;
+            outer.put_held(cpu, ring.map.as_fd()).map_err(refused("put a ring into the array of rings"))?;
             watch(&epoll, ring.map.as_fd(), cpu.into()).map_err(refused("watch a ring"))?;
             rings.push(ring);
         }
-        let map = Arc::new(outer.expect("there is at least one CPU"));
-        Ok(Rings { map: RingMap { map, ring_bytes }, rings, epoll, interrupt: Arc::new(interrupt) })
+        const ONE: &str = "there is at least one CPU";
+        let map = Arc::new(outer.expect(ONE));
+        let one = rings.first().expect(ONE).map.as_fd().try_clone_to_owned();
+        let one = (first_cpu.expect(ONE), Arc::new(one.map_err(refused("keep a ring"))?));
+        Ok(Rings { map: RingMap { map, ring_bytes, one }, rings, epoll, interrupt: Arc::new(interrupt) })
     }
 
     /// The rings as programs see them.

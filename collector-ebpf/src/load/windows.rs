@@ -77,7 +77,7 @@ impl Maps {
         for hash in &shared.hashes {
             shared.put_other(hash).map_err(refused("put a state into a map"))?;
         }
-        shared.open.put_map(0, shared.hashes[0].as_fd()).map_err(refused("open a window"))?;
+        shared.open.put_held(0, shared.hashes[0].as_fd()).map_err(refused("open a window"))?;
         Ok(Maps { shared, zeros })
     }
 
@@ -117,7 +117,7 @@ impl WindowReader {
     /// # Errors
     /// When the kernel does not take it; the window stays open.
     pub fn close(&mut self) -> io::Result<()> {
-        self.shared.open.put_map(0, self.shared.hashes[1 - self.open].as_fd())?;
+        self.shared.open.put_held(0, self.shared.hashes[1 - self.open].as_fd())?;
         self.open = 1 - self.open;
         Ok(())
     }

@@ -33,7 +33,7 @@ const IDLE_WAIT: Duration = Duration::from_secs(60);
 /// What a drain is told to do, in order, between two passes over the rings.
 enum Command {
     /// Takes the records of a program from now on.
-    Add(Box<Slot>),
+    Add { slot: Box<Slot>, done: oneshot::Sender<()> },
     /// From one moment on the records of `to` count, and those of `from` do not.
     HandOver { from: u32, to: u32, done: oneshot::Sender<()> },
     /// Empties the rings, makes the last batch of a program and forgets it. Records that come later count as nobody's.
@@ -103,9 +103,11 @@ impl Drain {
         Ok(Drain { commands, interrupter, thread: Some(thread) })
     }
 
-    /// Takes the records of a program from now on: before it is attached.
-    pub fn add(&self, slot: Slot) {
-        self.tell(Command::Add(Box::new(slot)));
+    /// Takes the records of a program from the answer on: it may be attached then, not before.
+    pub fn add(&self, slot: Slot) -> oneshot::Receiver<()> {
+        let (done, wait) = oneshot::channel();
+        self.tell(Command::Add { slot: Box::new(slot), done });
+        wait
     }
 
     /// Lets the program `to`, whose slot is waiting, take over from `from`: no record is lost or doubled while both are
@@ -168,8 +170,9 @@ impl Worker {
             let mut stop = false;
             while let Ok(command) = self.receiver.try_recv() {
                 match command {
-                    Command::Add(slot) => {
+                    Command::Add { slot, done } => {
                         self.slots.insert(slot.number, *slot);
+                        let _ = done.send(());
                     }
                     Command::HandOver { from, to, done } => {
                         self.hand_over(from, to);

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use probepilot_collector_ebpf::compile::CompiledProbe;
-use probepilot_collector_ebpf::load::{Counters, LoadError, LoadOptions, LoadedProbe, ProgramInfo, RingMap, Rings};
+use probepilot_collector_ebpf::kernel::Hook;
+use probepilot_collector_ebpf::load::{
+    Counters, LoadError, LoadOptions, LoadedProbe, ProgramInfo, RingMap, Rings, Seats,
+};
 
 use crate::node::clock::unix_now_ns;
 use crate::node::drain::{Drain, DrainOptions, HAND_OVER_DELAY, Settler};
@@ -75,7 +78,7 @@ pub struct RunOptions {
     pub target: Target,
     /// Where they are counted.
     pub tally: Arc<Tally>,
-    /// Its records count only after [`Running::take_over`].
+    /// Its records count only after [`Running::take_over_from`].
     pub waiting: bool,
 }
 
@@ -95,48 +98,53 @@ pub struct Running {
 impl Running {
     /// Loads, verifies and attaches. Blocks for the kernel: up to 20 ms. An error leaves nothing behind.
     pub fn start(engine: &Arc<Engine>, compiled: &CompiledProbe, options: RunOptions) -> Result<Running, LoadError> {
-        let RunOptions { rows_per_second_max, target, tally, waiting } = options;
         let began = Instant::now();
-        let number = engine.number();
-        let loaded = engine.load_as(number, compiled, rows_per_second_max)?;
-        let attach_time = Duration::ZERO;
-        let mut running = Running {
-            engine: engine.clone(),
-            number,
-            loaded: Some(loaded),
-            windows: None,
-            tally: tally.clone(),
-            attach_time,
-        };
-        // From here on dropping `running` takes back what was done.
-        match (compiled.window_decoder(), running.loaded().windows()) {
-            (Some(decoder), Some(reader)) => {
-                let began_unix_ns = unix_now_ns();
-                running.loaded_mut().attach()?;
-                let (outbox, settler) = (engine.outbox.clone(), engine.settler.clone());
-                let until_unix_ns = compiled.until_unix_ns;
-                let options = WindowOptions {
-                    number,
-                    reader,
-                    decoder,
-                    until_unix_ns,
-                    target,
-                    tally,
-                    outbox,
-                    settler,
-                    began_unix_ns,
-                };
-                let refused = |source| LoadError::Refused { what: "start a thread for windows".to_owned(), source };
-                running.windows = Some(Windows::start(options).map_err(refused)?);
-            }
-            _ => {
-                let slot = Slot::new(number, compiled.decoder(), target, tally);
-                engine.drain.add(if waiting { slot.waiting() } else { slot });
-                running.loaded_mut().attach()?;
-            }
-        }
+        let mut running = Running::load(engine, compiled, options)?;
+        let began_unix_ns = unix_now_ns();
+        running.loaded_mut().attach()?;
+        running.begin_windows(began_unix_ns);
         running.attach_time = began.elapsed();
         Ok(running)
+    }
+
+    /// Loads and verifies what is to [take the place](Running::take_place_of) of another. Blocks. An error leaves nothing
+    /// behind.
+    pub fn prepare(engine: &Arc<Engine>, compiled: &CompiledProbe, options: RunOptions) -> Result<Running, LoadError> {
+        let began = Instant::now();
+        let mut running = Running::load(engine, compiled, options)?;
+        running.loaded_mut().attach_companions()?;
+        running.attach_time = began.elapsed();
+        Ok(running)
+    }
+
+    /// From here on dropping it takes back what was done.
+    fn load(engine: &Arc<Engine>, compiled: &CompiledProbe, options: RunOptions) -> Result<Running, LoadError> {
+        let RunOptions { rows_per_second_max, target, tally, waiting } = options;
+        let number = engine.number();
+        let loaded = engine.load_as(number, compiled, rows_per_second_max)?;
+        let windows = match (compiled.window_decoder(), loaded.windows()) {
+            (Some(decoder), Some(reader)) => {
+                let (tally, outbox, settler) = (tally.clone(), engine.outbox.clone(), engine.settler.clone());
+                let until_unix_ns = compiled.until_unix_ns;
+                let options = WindowOptions { number, reader, decoder, until_unix_ns, target, tally, outbox, settler };
+                let refused = |source| LoadError::Refused { what: "start a thread for windows".to_owned(), source };
+                Some(Windows::start(options).map_err(refused)?)
+            }
+            _ => {
+                let slot = Slot::new(number, compiled.decoder(), target, tally.clone());
+                // A drain that has stopped answers by dropping its end.
+                let _ = engine.drain.add(if waiting { slot.waiting() } else { slot }).blocking_recv();
+                None
+            }
+        };
+        let (engine, attach_time) = (engine.clone(), Duration::ZERO);
+        Ok(Running { engine, number, loaded: Some(loaded), windows, tally, attach_time })
+    }
+
+    fn begin_windows(&self, began_unix_ns: i64) {
+        if let Some(windows) = &self.windows {
+            windows.begin(began_unix_ns);
+        }
     }
 
     fn loaded_mut(&mut self) -> &mut LoadedProbe {
@@ -147,26 +155,70 @@ impl Running {
         self.loaded.as_ref().expect("only stop and drop take it, and they own the program")
     }
 
+    /// Says whether it is attached to this hook, so that another version there can take its place.
+    pub fn sits_at(&self, hook: &Hook) -> bool {
+        self.loaded().sits_at(hook)
+    }
+
+    /// Its number in the records' headers.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
     /// Whether its rows are windows of groups.
     pub fn has_windows(&self) -> bool {
         self.windows.is_some()
     }
 
-    /// From one moment on our records count and those of `other` do not. Blocks until that moment is over: `other` may
-    /// be stopped then.
-    pub fn take_over(&self, other: &Running) {
+    /// Takes the place of `other` at the same hook, by one write to the slot through which events reach a program: each
+    /// event runs in one of the two. Does not block.
+    pub fn take_place_of(&mut self, other: &mut Running) -> Result<(), LoadError> {
+        let began_unix_ns = unix_now_ns();
+        self.loaded_mut().take_over(other.loaded_mut())?;
+        self.begin_windows(began_unix_ns);
+        Ok(())
+    }
+
+    /// From one moment on our records count and those of the program `other`, at another hook, do not: an event is seen
+    /// by both, and the drain decides by its time whose record it is. Blocks until that moment is over.
+    ///
+    /// The one event that is under way then on a CPU may be missed: when our hook comes before the other in it.
+    pub fn take_over_from(&self, other: u32) {
         // A drain that has stopped answers by dropping its end.
-        let _ = self.engine.drain.hand_over(other.number, self.number).blocking_recv();
+        let _ = self.engine.drain.hand_over(other, self.number).blocking_recv();
         std::thread::sleep(HAND_OVER_DELAY);
+    }
+
+    /// Says whether it is a pair.
+    pub fn has_companions(&self) -> bool {
+        self.loaded().has_companions()
+    }
+
+    /// Takes what still holds a replaced program at hooks; dropping that waits for the kernel.
+    pub fn let_go(&mut self) -> Seats {
+        self.loaded_mut().let_go()
+    }
+
+    /// Waits until the last record of a replaced program, which was let go, is drained, and its counters are final.
+    pub fn wait_for_last_record(engine: &Engine, number: u32) {
+        if let Err(error) = engine.rings.wait_for_programs() {
+            tracing::warn!(%error, "could not wait for a replaced program; records that come later count as nobody's");
+        }
+        // A drain that has stopped answers by dropping its end.
+        let _ = engine.drain.remove(number).blocking_recv();
+    }
+
+    /// What the program counted in the kernel.
+    pub fn kernel_counts(&self) -> Counters {
+        self.loaded().counters().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the counters of a program could not be read; they are shown as 0");
+            Counters::default()
+        })
     }
 
     /// What the program and the part after the kernel counted.
     pub fn counts(&self) -> Counts {
-        let kernel = self.loaded().counters().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the counters of a program could not be read; they are shown as 0");
-            Counters::default()
-        });
-        Counts::new(&kernel, &self.tally)
+        Counts::new(&self.kernel_counts(), &self.tally)
     }
 
     /// Drops starts of a pair that have waited for too long. Blocks, for some microseconds for each that waits.
@@ -181,17 +233,17 @@ impl Running {
         self.loaded().info().ok()
     }
 
-    /// Detaches, lets the drain take what the rings still hold, and frees everything. The rows are on their way then.
-    /// Blocks: up to 120 ms.
-    pub fn stop(mut self) -> Counts {
+    /// Detaches, lets the drain take what the rings still hold, and frees everything. The rows are on their way then, and
+    /// what the program counted is final. Blocks: up to 120 ms.
+    pub fn stop(mut self) -> Counters {
         self.loaded_mut().detach();
         // The last window.
         self.windows = None;
         // A drain that has stopped answers by dropping its end.
         let _ = self.engine.drain.remove(self.number).blocking_recv();
-        let counts = self.counts();
+        let counters = self.kernel_counts();
         self.loaded = None;
-        counts
+        counters
     }
 }
 
@@ -224,7 +276,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn new(kernel: &Counters, tally: &Tally) -> Counts {
+    /// From what programs counted and what became of their records.
+    pub fn new(kernel: &Counters, tally: &Tally) -> Counts {
         let mut losses = tally.losses();
         losses.add(Cause::RingFull, kernel.ring_full);
         losses.add(Cause::RateLimited, kernel.rate_limited);

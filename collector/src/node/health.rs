@@ -45,7 +45,6 @@ pub struct HealthTables {
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     at: Instant,
-    version: u32,
     events: u64,
     rows: u64,
 }
@@ -195,9 +194,9 @@ fn look(probes: &Probes, samples: &mut HashMap<ProbeId, Sample>, tick: u64) {
         probes.sweep();
     }
     let mut seen = HashMap::new();
-    for (id, version, counts) in probes.counts() {
-        let sample = Sample { at: Instant::now(), version, events: counts.events, rows: counts.rows };
-        if let Some(before) = samples.get(&id).filter(|before| before.version == version) {
+    for (id, counts) in probes.counts() {
+        let sample = Sample { at: Instant::now(), events: counts.events, rows: counts.rows };
+        if let Some(before) = samples.get(&id) {
             probes.rate(id, |rates| rates.count(before, &sample));
         }
         seen.insert(id, sample);

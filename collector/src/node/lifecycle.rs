@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use probepilot_catalog::probe::{ProbeHealth, ProbeId, ProbeReport, ProbeSpec, ProbeStarted, ProbeState};
 use probepilot_collector_ebpf::capability::Missing;
 use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
 use probepilot_collector_ebpf::functions::ProcessFacts;
-use probepilot_collector_ebpf::kernel::Kernel;
-use probepilot_collector_ebpf::load::ProgramInfo;
+use probepilot_collector_ebpf::kernel::{Hook, Kernel};
+use probepilot_collector_ebpf::load::{Counters, LoadError, ProgramInfo};
 use probepilot_sql::parse::parse_one;
 use probepilot_sql::statement::{CreateProbe, ProbeQuery, Statement};
 use probepilot_sql::{SqlError, SqlState};
@@ -59,6 +60,24 @@ impl Unavailable {
     }
 }
 
+/// How long calls that began under a replaced version have to return; those that take longer are not seen.
+const RETURN_WAIT: Duration = Duration::from_millis(100);
+
+/// Which version a new one replaces.
+#[derive(Clone, Copy)]
+enum Replaced {
+    /// There is none.
+    Nothing,
+    /// One at the same hook: the new one takes its slot.
+    Here,
+    /// One at another hook: both are attached for a moment, and the drain tells their records apart.
+    Elsewhere {
+        /// Its number in the records' headers.
+        number: u32,
+        has_windows: bool,
+    },
+}
+
 /// A probe that was asked for.
 struct Entry {
     name: String,
@@ -66,8 +85,12 @@ struct Entry {
     state: ProbeState,
     reason: Option<String>,
     running: Option<Running>,
-    /// What was lost by versions that are gone, in this epoch.
-    lost_before: Losses,
+    /// A replaced version whose last records are not drained yet.
+    leaving: Option<Running>,
+    /// What the programs of versions that are gone counted.
+    before: Counters,
+    /// What became of the records, of all versions.
+    tally: Arc<Tally>,
     since_unix_ns: i64,
     rates: Rates,
 }
@@ -80,14 +103,19 @@ impl Entry {
             state: ProbeState::Pending,
             reason: None,
             running: None,
-            lost_before: Losses::default(),
+            leaving: None,
+            before: Counters::default(),
+            tally: Arc::default(),
             since_unix_ns: unix_now_ns(),
             rates: Rates::default(),
         }
     }
 
+    /// What all versions counted since the first was attached.
     fn counts(&self) -> Counts {
-        self.running.as_ref().map(Running::counts).unwrap_or_default()
+        let programs = [&self.running, &self.leaving].into_iter().flatten();
+        let kernel = programs.fold(self.before, |sum, program| sum.plus(program.kernel_counts()));
+        Counts::new(&kernel, &self.tally)
     }
 
     fn report(&self, id: ProbeId, node: &str) -> (ProbeReport, u64) {
@@ -220,53 +248,107 @@ impl Probes {
                 .caused_by(error)
         })?;
         self.advance(spec.id, ProbeState::Attaching);
-        let replaced =
-            self.entries.lock().get(&spec.id).and_then(|entry| entry.running.as_ref().map(Running::has_windows));
-        // Maps of two programs cannot be exchanged at one moment: events in between would count twice or not at all.
-        if replaced.is_some_and(|had_windows| had_windows || compiled.aggregates()) {
+        let hook = &compiled.object.hook;
+        let (tally, old) = self.in_place_now(spec.id, hook);
+        if let Replaced::Elsewhere { has_windows, .. } = old
+            && (has_windows || compiled.aggregates())
+        {
+            // Two programs would run side by side for a moment, and states have no times to tell whose an event is.
             return Err(SqlError::unsupported(format!(
-                "probe \"{}\" cannot be replaced while it aggregates",
+                "probe \"{}\" aggregates and cannot be moved to another hook while it runs",
                 spec.name
             ))
             .hint("Drop the probe without WITH DATA, which keeps its table, then create it again."));
         }
-        let replaces = replaced.is_some();
         let options = RunOptions {
             rows_per_second_max: spec.rows_per_second_max,
             target: Target::Table { id: spec.table, conform },
-            tally: Arc::new(Tally::default()),
-            waiting: replaces,
+            tally,
+            waiting: matches!(old, Replaced::Elsewhere { .. }),
         };
-        let running = Running::start(engine, &compiled, options).map_err(|error| error.to_sql())?;
+        let refused = |error: LoadError| error.to_sql_in(&spec.sql);
+        let running = match old {
+            Replaced::Here => Running::prepare(engine, &compiled, options).map_err(refused)?,
+            Replaced::Nothing => Running::start(engine, &compiled, options).map_err(refused)?,
+            Replaced::Elsewhere { number, .. } => {
+                let running = Running::start(engine, &compiled, options).map_err(refused)?;
+                running.take_over_from(number);
+                running
+            }
+        };
         let attach_ms = running.attach_time.as_secs_f64() * 1e3;
-        let hook = &compiled.object.hook;
-        let notice = format!("attached in {attach_ms:.0} ms on {hook}; {}", compiled.summary);
-        self.install(spec, running);
+        let verb = if matches!(old, Replaced::Nothing) { "attached" } else { "replaced" };
+        let notice = format!("{verb} in {attach_ms:.0} ms on {hook}; {}", compiled.summary);
+        self.install(spec, running, matches!(old, Replaced::Here)).map_err(refused)?;
+        self.see_off(engine, spec.id);
         Ok(ProbeStarted { notice: [vec![notice], compiled.notices].concat().join("; ") })
     }
 
-    /// Puts an attached program in its place, and removes the version that was there.
-    fn install(&self, spec: &ProbeSpec, running: Running) {
-        let old = self.entries.lock().get_mut(&spec.id).and_then(|entry| entry.running.take());
-        if let Some(old) = &old {
-            running.take_over(old);
+    /// Where the version that runs now sits, seen from `hook`, and where all versions' records are counted.
+    fn in_place_now(&self, id: ProbeId, hook: &Hook) -> (Arc<Tally>, Replaced) {
+        let entries = self.entries.lock();
+        let entry = entries.get(&id);
+        let tally = entry.map(|entry| entry.tally.clone()).unwrap_or_default();
+        let replaced = match entry.and_then(|entry| entry.running.as_ref()) {
+            None => Replaced::Nothing,
+            Some(old) if old.sits_at(hook) => Replaced::Here,
+            Some(old) => Replaced::Elsewhere { number: old.number(), has_windows: old.has_windows() },
+        };
+        (tally, replaced)
+    }
+
+    /// Puts a program in its place; `in_slot`: in the slot of the version that was there, which goes on when that fails.
+    fn install(&self, spec: &ProbeSpec, mut running: Running, in_slot: bool) -> Result<(), LoadError> {
+        let mut entries = self.entries.lock();
+        let entry = entries.entry(spec.id).or_insert_with(|| Entry::new(spec));
+        if in_slot && let Some(old) = &mut entry.running {
+            running.take_place_of(old)?;
         }
-        {
-            let mut entries = self.entries.lock();
-            let entry = entries.entry(spec.id).or_insert_with(|| Entry::new(spec));
-            entry.name.clone_from(&spec.name);
-            entry.version = spec.version;
-            entry.state = ProbeState::Running;
-            entry.reason = None;
+        entry.name.clone_from(&spec.name);
+        entry.version = spec.version;
+        entry.state = ProbeState::Running;
+        entry.reason = None;
+        entry.leaving = entry.running.replace(running);
+        if entry.leaving.is_none() {
             entry.since_unix_ns = unix_now_ns();
-            entry.rates = Rates::default();
-            entry.running = Some(running);
         }
-        if let Some(old) = old {
-            let counts = old.stop();
-            if let Some(entry) = self.entries.lock().get_mut(&spec.id) {
-                entry.lost_before = entry.lost_before.plus(&counts.losses);
+        Ok(())
+    }
+
+    /// Waits until the replaced version's last record is drained, adds its counters to those of its successors, and frees
+    /// it.
+    fn see_off(&self, engine: &Engine, id: ProbeId) {
+        let gone = {
+            let mut entries = self.entries.lock();
+            let leaving = entries.get_mut(&id).and_then(|entry| entry.leaving.as_mut());
+            leaving.map(|old| (old.number(), old.let_go(), old.has_companions()))
+        };
+        let Some((number, held, has_companions)) = gone else {
+            return;
+        };
+        if has_companions {
+            std::thread::sleep(RETURN_WAIT);
+        }
+        drop(held);
+        Running::wait_for_last_record(engine, number);
+        let old = {
+            let mut entries = self.entries.lock();
+            let Some(entry) = entries.get_mut(&id) else {
+                return;
+            };
+            let old = entry.leaving.take();
+            if let Some(old) = &old {
+                entry.before = entry.before.plus(old.kernel_counts());
             }
+            old
+        };
+        drop(old);
+    }
+
+    /// Gives a probe another name, in what is reported from now on.
+    pub fn rename(&self, id: ProbeId, name: &str) {
+        if let Some(entry) = self.entries.lock().get_mut(&id) {
+            name.clone_into(&mut entry.name);
         }
     }
 
@@ -294,18 +376,18 @@ impl Probes {
 
     /// Detaches, drains and forgets a probe; its rows are on their way to the log then. One that is unknown is gone.
     pub fn stop(&self, id: ProbeId) {
-        let (running, name, since_unix_ns, lost_before) = {
+        let (running, name, since_unix_ns, before, tally) = {
             let mut entries = self.entries.lock();
             let Some(entry) = entries.get_mut(&id) else {
                 return;
             };
             entry.state = ProbeState::Detaching;
-            (entry.running.take(), entry.name.clone(), entry.since_unix_ns, entry.lost_before)
+            (entry.running.take(), entry.name.clone(), entry.since_unix_ns, entry.before, entry.tally.clone())
         };
         if let Some(running) = running {
-            let losses = running.stop().losses.plus(&lost_before);
+            let kernel = before.plus(running.stop());
             if let Some(writer) = &mut *self.writer.lock() {
-                writer.write_losses(id, &name, since_unix_ns, &losses);
+                writer.write_losses(id, &name, since_unix_ns, &Counts::new(&kernel, &tally).losses);
             }
         }
         self.entries.lock().remove(&id);
@@ -321,11 +403,11 @@ impl Probes {
         self.entries.lock().iter().map(|(id, entry)| entry.report(*id, &self.name).0).collect()
     }
 
-    /// The counters of every probe that runs, with its version.
-    pub fn counts(&self) -> Vec<(ProbeId, u32, Counts)> {
+    /// The counters of every probe that runs.
+    pub fn counts(&self) -> Vec<(ProbeId, Counts)> {
         let entries = self.entries.lock();
         let running = entries.iter().filter(|(_, entry)| entry.running.is_some());
-        running.map(|(id, entry)| (*id, entry.version, entry.counts())).collect()
+        running.map(|(id, entry)| (*id, entry.counts())).collect()
     }
 
     /// What the kernel says about every program that runs.
@@ -370,7 +452,7 @@ impl Probes {
             let entries = self.entries.lock();
             let all = entries.iter();
             all.map(|(id, entry)| {
-                let losses = entry.counts().losses.plus(&entry.lost_before);
+                let losses = entry.counts().losses;
                 (*id, entry.name.clone(), entry.since_unix_ns, losses)
             })
             .collect()

@@ -8,8 +8,8 @@ use arrow::array::Array;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use probepilot_catalog::ports::{self, Hooks, LiveTable, RowStream, Rows};
-use probepilot_catalog::probe::{EVERY_PROBE, ProbeId, ProbePlan, ProbeReport, ProbeSpec, ProbeStarted};
+use probepilot_catalog::ports::{self, Explain, Hooks, LiveTable, RowStream, Rows};
+use probepilot_catalog::probe::{EVERY_PROBE, ProbeHealth, ProbeId, ProbePlan, ProbeReport, ProbeSpec, ProbeStarted};
 use probepilot_catalog::table::{Column, TableKind};
 use probepilot_collector_ebpf::capability;
 use probepilot_collector_ebpf::compile::CompiledProbe;
@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::node::clock::unix_now_ns;
 use crate::node::cmdline::CmdlineSetting;
 use crate::node::drain::{DrainOptions, STORED_GATHER, Settler};
-use crate::node::engine::{Engine, RunOptions, Running};
+use crate::node::engine::{Counts, Engine, RunOptions, Running};
 use crate::node::feed::Feed;
 use crate::node::health::{self, HealthTables, HealthWriter, Rates};
 use crate::node::health_tables::LossRow;
@@ -256,9 +256,14 @@ impl ports::Node for Node {
         .await
     }
 
-    async fn explain(&self, probe: &CreateProbe, verbose: bool, analyze: bool) -> Result<Vec<String>, SqlError> {
-        let probe = probe.clone();
-        self.blocking(move |probes| explain(probes, &probe, verbose, analyze)).await
+    async fn explain(&self, what: Explain<'_>) -> Result<Vec<String>, SqlError> {
+        let (query, name) = (what.query.clone(), what.name.to_owned());
+        let Explain { stored, running, verbose, analyze, .. } = what;
+        self.blocking(move |probes| {
+            let what = Explain { name: &name, query: &query, stored, running, verbose, analyze };
+            explain(probes, what)
+        })
+        .await
     }
 
     async fn start(&self, probe: ProbeSpec) -> Result<ProbeStarted, SqlError> {
@@ -277,6 +282,10 @@ impl ports::Node for Node {
         }
         self.flush().await;
         Ok(())
+    }
+
+    fn rename(&self, probe: ProbeId, name: &str) {
+        self.probes.rename(probe, name);
     }
 
     fn reports(&self) -> Vec<ProbeReport> {
@@ -316,9 +325,16 @@ impl Hooks for Node {
     }
 }
 
-fn explain(probes: &Probes, probe: &CreateProbe, verbose: bool, analyze: bool) -> Result<Vec<String>, SqlError> {
-    let compiled = probes.compile_probe(probe, &probe.name.value)?;
+fn explain(probes: &Probes, what: Explain<'_>) -> Result<Vec<String>, SqlError> {
+    let Explain { name, query, stored, running, verbose, analyze } = what;
+    let compiled = probes.compile(query, name, stored)?;
     let mut lines = compiled.explain(verbose);
+    lines.extend(compiled.limit.map(|rows| format!("Limit: ends after {rows} rows")));
+    let reports = probes.reports();
+    lines.extend(running.map(|id| match reports.iter().find(|report| report.id == id) {
+        Some(report) => state_line(report),
+        None => "State: disabled".to_owned(),
+    }));
     let engine = match probes.engine() {
         Ok(engine) => engine,
         Err(error) if analyze => return Err(error),
@@ -327,7 +343,7 @@ fn explain(probes: &Probes, probe: &CreateProbe, verbose: bool, analyze: bool) -
             return Ok(lines);
         }
     };
-    let loaded = engine.load(&compiled, ANALYZE_ROWS_PER_SECOND_MAX).map_err(|error| error.to_sql())?;
+    let loaded = engine.load(&compiled, ANALYZE_ROWS_PER_SECOND_MAX).map_err(|error| error.to_sql_in(&query.text))?;
     let info = loaded.info().map_err(|error| SqlError::internal("the kernel does not say what it loaded", error))?;
     lines.push(format!(
         "Verifier: {} instructions looked at, {} bytes of machine code, {} bytes of kernel memory",
@@ -337,6 +353,19 @@ fn explain(probes: &Probes, probe: &CreateProbe, verbose: bool, analyze: bool) -
         lines.push(measure(&compiled)?);
     }
     Ok(lines)
+}
+
+/// `State: running, version 2; 10 events, 8 rows, 2 lost; 120 ns an event, 0.01 % of a core; 9000 bytes of kernel memory`
+fn state_line(report: &ProbeReport) -> String {
+    let ProbeHealth { events, rows, rows_lost, ns_per_event, cpu_percent, kernel_bytes, .. } = report.health;
+    let mut parts = vec![format!("State: {}, version {}", report.state.as_str(), report.version)];
+    parts.extend(report.reason.clone());
+    parts.push(format!("{events} events, {rows} rows, {rows_lost} lost"));
+    parts.extend(
+        ns_per_event.zip(cpu_percent).map(|(ns, percent)| format!("{ns:.0} ns an event, {percent:.2} % of a core")),
+    );
+    parts.push(format!("{kernel_bytes} bytes of kernel memory"));
+    parts.join("; ")
 }
 
 /// Attaches for a second, with rings of its own, and throws the rows away.
@@ -356,7 +385,8 @@ fn measure(compiled: &CompiledProbe) -> Result<String, SqlError> {
         }
     }));
     let tally = Arc::new(Tally::default());
-    let options = RunOptions { rows_per_second_max: ANALYZE_ROWS_PER_SECOND_MAX, target, tally, waiting: false };
+    let options =
+        RunOptions { rows_per_second_max: ANALYZE_ROWS_PER_SECOND_MAX, target, tally: tally.clone(), waiting: false };
     // Without the right to measure the costs are unknown; events are counted all the same.
     let _measuring = measure_runs().ok();
     let running = Running::start(&Arc::new(engine), compiled, options).map_err(|error| error.to_sql())?;
@@ -366,7 +396,7 @@ fn measure(compiled: &CompiledProbe) -> Result<String, SqlError> {
     if let (Some(before), Some(after)) = (before, running.info()) {
         rates.measure(&before, &after, ANALYZE_TIME.as_secs_f64());
     }
-    let counts = running.stop();
+    let counts = Counts::new(&running.stop(), &tally);
     let (rows, bytes) = *seen.lock();
     let bytes_per_row = bytes.checked_div(rows).unwrap_or(0);
     // A second's rows; of windows those of one, as often as they come.

@@ -42,39 +42,38 @@ pub struct WindowOptions {
     pub outbox: Option<Outbox>,
     /// Who is heard before rows are made.
     pub settler: Option<Settler>,
-    /// Before the program was attached, Unix nanoseconds.
-    pub began_unix_ns: i64,
 }
 
-/// The thread. Dropping it makes the last window, so detach the program first.
+/// The thread. Dropping it makes the last window, when there is one, so detach the program first.
 pub struct Windows {
-    /// The thread ends when it is gone.
-    alive: Option<mpsc::Sender<()>>,
+    /// Takes when the program began; the thread ends when it is gone.
+    begin: Option<mpsc::Sender<i64>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Windows {
-    /// Starts the thread.
+    /// Starts the thread, which waits for [`Windows::begin`].
     pub fn start(options: WindowOptions) -> io::Result<Windows> {
-        let (alive, stopped) = mpsc::channel();
+        let (begin, stopped) = mpsc::channel();
         let bucket = options.decoder.bucket();
-        let began = options.began_unix_ns;
-        let worker = Worker {
-            bucket,
-            // One that begins in the middle of a bucket has not seen all of it; one without buckets begins with the query.
-            complete: bucket.is_none(),
-            start_unix_ns: bucket.map_or(began, |bucket| bucket.begin(began)),
-            stopped,
-            options,
-        };
+        // One that begins in the middle of a bucket has not seen all of it; one without buckets begins with the query.
+        let worker = Worker { bucket, complete: bucket.is_none(), start_unix_ns: 0, stopped, options };
         let thread = thread::Builder::new().name("windows".into()).spawn(move || worker.run())?;
-        Ok(Windows { alive: Some(alive), thread: Some(thread) })
+        Ok(Windows { begin: Some(begin), thread: Some(thread) })
+    }
+
+    /// Opens the first window; `unix_ns` is before the program's first event.
+    pub fn begin(&self, unix_ns: i64) {
+        if let Some(begin) = &self.begin {
+            // A thread that has panicked has said so.
+            let _ = begin.send(unix_ns);
+        }
     }
 }
 
 impl Drop for Windows {
     fn drop(&mut self) {
-        self.alive = None;
+        self.begin = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -84,8 +83,8 @@ impl Drop for Windows {
 struct Worker {
     options: WindowOptions,
     bucket: Option<Bucket>,
-    /// Never sent to: it ends when the program is detached.
-    stopped: mpsc::Receiver<()>,
+    /// Gives the beginning, and ends when the program is detached.
+    stopped: mpsc::Receiver<i64>,
     /// When the open window began.
     start_unix_ns: i64,
     /// Whether the open window was open from its bucket's beginning.
@@ -94,6 +93,8 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
+        let Ok(began_unix_ns) = self.stopped.recv() else { return };
+        self.start_unix_ns = self.bucket.map_or(began_unix_ns, |bucket| bucket.begin(began_unix_ns));
         if self.options.until_unix_ns.is_some_and(|until_unix_ns| until_unix_ns <= unix_now_ns()) {
             // Attaching took longer than the query lasts: what was counted came after its end.
             self.begin_anew();
@@ -103,7 +104,7 @@ impl Worker {
             let end_unix_ns = self.end_unix_ns(now_unix_ns);
             let left = Duration::from_nanos(u64::try_from(end_unix_ns.saturating_sub(now_unix_ns)).unwrap_or(0));
             match self.stopped.recv_timeout(left.min(CLOCK_WAIT_MAX)) {
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => return self.last(),
+                Ok(_) | Err(RecvTimeoutError::Disconnected) => return self.last(),
                 Err(RecvTimeoutError::Timeout) if unix_now_ns() < end_unix_ns => {}
                 Err(RecvTimeoutError::Timeout) => {
                     self.close(end_unix_ns);

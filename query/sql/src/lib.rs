@@ -10,6 +10,7 @@ pub mod names; // Names as they are compared.
 pub mod position; // Lines and columns to character positions.
 pub mod comments; // Comments after select items.
 pub mod parse; // Text to statements.
+pub mod definition; // A probe's text, taken apart and put together.
 pub mod hooks; // Which names are hooks of the kernel.
 
 pub use error::{SqlError, SqlState};

@@ -64,8 +64,12 @@ pub fn parse(text: &str) -> Result<Vec<Parsed>, SqlError> {
         let end =
             if next.token == Token::EOF { text.len() } else { position::byte_of_location(&text, next.span.start) };
         let end = start + text[start..end].trim_end().len();
-        if let Statement::CreateProbe(probe) = &mut statement {
-            probe.source = text[start..end].into();
+        match &mut statement {
+            Statement::CreateProbe(probe) => probe.source = text[start..end].into(),
+            Statement::AlterProbe { change: ProbeChange::Query { source, .. }, .. } => {
+                *source = text[start..end].into();
+            }
+            _ => {}
         }
         statements.push(Parsed { statement, range: start..end });
     }
@@ -180,7 +184,7 @@ impl StatementParser<'_> {
     fn alter_probe(&mut self) -> Result<Statement, ParserError> {
         let name = self.parser.parse_identifier()?;
         let change = if self.take(&["AS"]) {
-            ProbeChange::Query(self.probe_query()?)
+            ProbeChange::Query { query: self.probe_query()?, source: Arc::clone(&self.text) }
         } else if self.take(&["SET"]) {
             ProbeChange::Set(self.options()?)
         } else if self.take(&["ENABLE"]) {

@@ -118,7 +118,12 @@ pub struct ProbeOption {
 #[derive(Clone, Debug)]
 pub enum ProbeChange {
     /// `AS query`
-    Query(ProbeQuery),
+    Query {
+        /// The query on hooks.
+        query: ProbeQuery,
+        /// The statement's own text: without what stands before and after it.
+        source: Arc<str>,
+    },
     /// `SET (…)`
     Set(Vec<ProbeOption>),
     /// `ENABLE`

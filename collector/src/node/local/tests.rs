@@ -11,12 +11,31 @@ use probepilot_sql::SqlState;
 
 use crate::node::local::RING_BYTES_DEFAULT;
 use crate::node::test_log::TestLog;
-use crate::node::test_node::{HEALTH, TABLE, call_getppid, create_probe, test_node, texts, unique_name, wait_for};
+use crate::node::test_node::{
+    HEALTH, TABLE, TestNode, call_getppid, create_probe, test_node, texts, unique_name, wait_for,
+};
 
 use super::*;
 
 /// Rows in a second that no test makes.
 const UNLIMITED: u32 = 1_000_000_000;
+
+/// Waits until all rows of so many events are there, or have had time to come.
+async fn settled(test: &TestNode, events: u64) {
+    for _ in 0..400 {
+        if test.report(1).health.rows >= events {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Makes the calls in bursts that the rings have room for, also twice and on a machine that is busy.
+fn call_in_bursts(name: &str, calls: u64) {
+    for _ in 0..30 {
+        call_getppid(name, calls / 30);
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_opened_is_one_row() {
@@ -152,16 +171,46 @@ async fn a_new_version_takes_over_without_losing_or_doubling() {
     let sql = format!("CREATE PROBE calls AS SELECT comm FROM tracepoint.sys_enter_getppid WHERE comm = '{name}'");
     test.start(1, 1, &sql, UNLIMITED).await.expect("it starts");
     let calls = 300_000;
-    let workload = std::thread::spawn(move || call_getppid(&name, calls));
+    let workload = std::thread::spawn(move || call_in_bursts(&name, calls));
     wait_for(|| test.report(1).health.events > 0).await;
-    for version in 2..4 {
-        test.start(1, version, &sql, UNLIMITED).await.expect("it is replaced");
+    for version in 2..12 {
+        let notice = test.start(1, version, &sql, UNLIMITED).await.expect("it is replaced");
+        assert!(notice.starts_with("replaced in "), "{notice}");
     }
     workload.join().expect("it ends");
-    test.rows(calls as usize).await;
-    assert_eq!(test.report(1).version, 3);
+    settled(&test, calls).await;
+    let ProbeReport { version, health, .. } = test.report(1);
+    let seen = (version, health.events, health.rows, health.rows_lost);
+    assert_eq!(seen, (11, calls, calls, 0), "counters go on");
     test.node.shutdown().await;
     assert_eq!(test.log.row_count(TABLE) as u64, calls);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_at_another_hook_takes_over_at_one_moment() {
+    let Some(test) = test_node(RING_BYTES_DEFAULT).await else {
+        return;
+    };
+    let name = unique_name("move");
+    let call = format!("CREATE PROBE calls AS SELECT comm FROM tracepoint.sys_enter_getppid WHERE comm = '{name}'");
+    let number = libc::SYS_getppid;
+    let any =
+        format!("CREATE PROBE calls AS SELECT comm FROM tp_btf.sys_enter WHERE args.id = {number} AND comm = '{name}'");
+    test.start(1, 1, &call, UNLIMITED).await.expect("it starts");
+    let calls = 300_000;
+    let workload = std::thread::spawn(move || call_in_bursts(&name, calls));
+    wait_for(|| test.report(1).health.events > 0).await;
+    for (version, sql) in [(2, &any), (3, &call)] {
+        test.start(1, version, sql, UNLIMITED).await.expect("it is replaced");
+    }
+    workload.join().expect("it ends");
+    settled(&test, calls).await;
+    let health = test.report(1).health;
+    // Each of the two moments may fall between the two programs of one event.
+    assert!(health.rows.abs_diff(calls) <= 2, "{health:?}");
+    assert_eq!((health.events, health.rows_lost), (health.rows, 0));
+    test.node.shutdown().await;
+    assert_eq!(test.log.row_count(TABLE) as u64, health.rows);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
