@@ -8,7 +8,7 @@ use probepilot_catalog::Lake;
 use probepilot_catalog::control::{self, Control};
 use probepilot_catalog::manifest::TableSettings;
 use probepilot_catalog::ports::{Hooks, LiveTable, Rows};
-use probepilot_catalog::table::{TableDefinition, TableId};
+use probepilot_catalog::table::{Column, TableDefinition, TableId};
 use probepilot_collector::node::cmdline::CmdlineSetting;
 use probepilot_collector::node::{HealthTables, Node, NodeOptions};
 use probepilot_collector::writer::{Writer, WriterOptions};
@@ -59,10 +59,13 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         ring_bytes_total: config.ring_bytes_total as usize,
         probes_enabled: config.probes,
         cmdline: CmdlineSetting::default(),
+        cpu_percent_max: config.probe_cpu_percent_max,
         health: Some(health_tables(&lake).await?),
     })
     .await;
     let probes = Arc::new(Probes::new(control.clone(), lake.clone(), Arc::clone(&node) as _));
+
+    tokio::spawn(probes::deadlines::watch(Arc::downgrade(&probes)));
 
     let mut live_tables: Vec<Arc<dyn LiveTable>> = node.live_tables();
     live_tables.push(Arc::new(ProbesTable(Arc::clone(&probes))));
@@ -172,10 +175,17 @@ async fn health_tables(lake: &Lake) -> anyhow::Result<HealthTables> {
 }
 
 async fn table(lake: &Lake, definition: TableDefinition) -> anyhow::Result<TableId> {
-    if let Some(table) = lake.manifest().tables.get(&definition.name) {
+    let name = definition.name.to_string();
+    let known = lake.manifest().tables.get(&definition.name).cloned();
+    if let Some(table) = known {
+        let has = |column: &Column| table.definition.columns.iter().any(|known| known.name == column.name);
+        let added: Vec<Column> = definition.columns.into_iter().filter(|column| !has(column)).collect();
+        if !added.is_empty() {
+            let grown = lake.add_columns(table.id, added).await;
+            grown.with_context(|| format!("cannot add the columns of this version to the table {name}"))?;
+        }
         return Ok(table.id);
     }
-    let name = definition.name.to_string();
     let table = lake.create_table(definition, TableSettings::default()).await;
     Ok(table.with_context(|| format!("cannot create the table {name}"))?.id)
 }

@@ -79,6 +79,10 @@ pub struct ServeArguments {
     /// Memory for the kernel's ring buffers, all CPUs together [default: 64MiB].
     #[arg(long, env = "PROBEPILOT_RING_BYTES_TOTAL")]
     pub ring_bytes_total: Option<Size>,
+    /// Share of the host's processors that the programs of all probes may take, percent; above it the dearest probes see fewer
+    /// of their events, which is counted [default: 1].
+    #[arg(long, env = "PROBEPILOT_PROBE_CPU_MAX_PERCENT", value_parser = percent)]
+    pub probe_cpu_max_percent: Option<f64>,
     /// Where probes, accounts and the manifest are kept: `postgres://…` [default: SQLite in the data directory].
     #[arg(long, env = "PROBEPILOT_CATALOG")]
     pub catalog: Option<String>,
@@ -126,6 +130,8 @@ pub struct Config {
     pub tail_bytes: u64,
     /// Bytes of all ring buffers.
     pub ring_bytes_total: u64,
+    /// Percent of all processors that the programs of all probes may take.
+    pub probe_cpu_percent_max: f64,
     /// `postgres://…`, or `None` for SQLite.
     pub catalog: Option<String>,
     /// An object store's URL, or `None` for the data directory.
@@ -160,6 +166,7 @@ impl Config {
             memory_bytes: bytes(arguments.memory.or(file.memory), 1 << 30),
             tail_bytes: bytes(arguments.tail_bytes.or(file.tail_bytes), 512 << 20),
             ring_bytes_total: bytes(arguments.ring_bytes_total.or(file.ring_bytes_total), 64 << 20),
+            probe_cpu_percent_max: arguments.probe_cpu_max_percent.or(file.probe_cpu_max_percent).unwrap_or(1.0),
             catalog: arguments.catalog.or(file.catalog),
             store: arguments.store.or(file.store),
             node_name: arguments.node_name.or(file.node_name).unwrap_or_else(host_name),
@@ -168,6 +175,11 @@ impl Config {
             admin_password: std::env::var("PROBEPILOT_ADMIN_PASSWORD").ok().filter(|password| !password.is_empty()),
         })
     }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok().filter(|percent| *percent > 0.0 && *percent <= 100.0);
+    percent.ok_or_else(|| format!("\"{text}\" is no percentage: write a number above 0, 100 at most"))
 }
 
 fn read_file(path: &Path) -> anyhow::Result<ServeArguments> {

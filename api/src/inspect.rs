@@ -29,7 +29,7 @@ pub fn explain(file: &Path, verbose: bool, out: &mut impl Write) -> anyhow::Resu
             },
             _ => bail!("{}: only CREATE PROBE and SELECTs on hooks can be explained here", file.display()),
         };
-        let options = CompileOptions { name, node: String::new(), excluded_tgid: None, stored };
+        let options = CompileOptions { name, node: String::new(), excluded_tgid: None, stored, weighted: false };
         let compiled = compile(&query, &kernel, &facts, &options).map_err(place)?;
         for line in compiled.explain(verbose) {
             writeln!(out, "{line}")?;

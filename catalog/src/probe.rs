@@ -45,6 +45,9 @@ pub struct ProbeSpec {
     pub schema: SchemaRef,
     /// Rows let through in a second; what is above is counted as `rate_limited`.
     pub rows_per_second_max: u32,
+    /// Share of one core its programs may take, percent; what is left out for it is counted as `budget`. `None`: only the
+    /// node's own bound holds.
+    pub cpu_percent_max: Option<f64>,
 }
 
 /// What compiling a probe tells before anything is stored or loaded.
@@ -121,6 +124,16 @@ pub struct ProbeHealth {
     pub rows: u64,
     /// Rows lost, all causes.
     pub rows_lost: u64,
+    /// Events that are in the rows of windows, or in the window that is open.
+    pub aggregated: u64,
+    /// Events that the part of the filter after the kernel did not let through.
+    pub filtered: u64,
+    /// Events of the first hook of a pair that its filter let through.
+    pub starts: u64,
+    /// Those of them that met their end.
+    pub paired: u64,
+    /// How full the map of groups, or of starts that wait, is, percent; `None` where there is none.
+    pub map_fill_percent: Option<f64>,
     /// Events in the last second.
     pub events_per_second: f64,
     /// Rows in the last second.

@@ -31,7 +31,7 @@ impl Insn {
 /// `src` of a two-instruction load that names a map: the register becomes the map, for helpers.
 pub const PSEUDO_MAP_FD: u8 = 1;
 /// `src` of a two-instruction load that names a map: the register becomes the address of the value of key 0 plus the
-/// second instruction's immediate. Only for [`MapRef::Bucket`] and [`MapRef::Zeros`]: no lookup, no NULL check.
+/// second instruction's immediate. Only for [`MapRef::Bucket`], [`MapRef::Keep`] and [`MapRef::Zeros`]: no lookup, no NULL check.
 pub const PSEUDO_MAP_VALUE: u8 = 2;
 
 /// The maps a program may name.
@@ -48,6 +48,9 @@ pub enum MapRef {
     Counters,
     /// An array with one entry of [`BUCKET_BYTES`], zero when loaded, shared by all CPUs: the rate limit's state.
     Bucket,
+    /// An array with one entry of eight bytes that no program writes: how many of 2³² events are let through, 0 for all;
+    /// see [`crate::load::LoadedProbe::thin`].
+    Keep,
     /// A per-CPU array with [`SCRATCH_ENTRIES`] entries of the most `scratch_bytes` of a probe's programs.
     Scratch,
     /// Calls that wait for their return, shared by a program and its [`ProgramObject::companion`]: key u64 pid and tid,
@@ -132,7 +135,8 @@ pub const BUCKET_BYTES: u32 = 64;
 
 /// What a program counts, each on the CPU it runs on.
 ///
-/// `Events` are those the filter let through: events = rows + aggregated + ring_full + rate_limited + nested + map_full. Of
+/// `Events` are those the filter let through, and those it was not asked about because they were left out: events = rows +
+/// aggregated + sampled + budget + ring_full + rate_limited + nested + map_full. Of
 /// a pair what could not become one counts as an event of its own: unpaired_start, unpaired_end and map_full stand on the
 /// right side as well. And of its starts: starts = paired + unpaired_start + map_full + nested + those that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -143,8 +147,12 @@ pub enum Counter {
     Rows,
     /// Lost: the ring had no room.
     RingFull,
+    /// Lost: left out by the query's own TABLESAMPLE, before its filter was asked.
+    Sampled,
     /// Lost: above the probe's rows per second.
     RateLimited,
+    /// Lost: left out to keep the probe within its budget, before its filter was asked.
+    Budget,
     /// Kept, with memory that could not be read as NULL.
     Unreadable,
     /// Kept, with a string that was cut.
@@ -170,11 +178,13 @@ pub enum Counter {
 
 impl Counter {
     /// All, in the order of their places.
-    pub const ALL: [Counter; 14] = [
+    pub const ALL: [Counter; 16] = [
         Counter::Events,
         Counter::Rows,
         Counter::RingFull,
+        Counter::Sampled,
         Counter::RateLimited,
+        Counter::Budget,
         Counter::Unreadable,
         Counter::Truncated,
         Counter::ExpressionError,

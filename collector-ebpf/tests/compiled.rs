@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use datafusion::sql::sqlparser::ast;
 use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
 use probepilot_collector_ebpf::decode::ClockOffset;
@@ -33,7 +33,8 @@ fn compiled(kernel: &Kernel, sql: &str, stored: bool) -> CompiledProbe {
         other => panic!("{other:?} is no query"),
     };
     let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
-    let options = CompileOptions { name: "compiled".into(), node: "here".into(), excluded_tgid: None, stored };
+    let options =
+        CompileOptions { name: "compiled".into(), node: "here".into(), excluded_tgid: None, stored, weighted: false };
     compile(&query, kernel, &facts, &options).unwrap_or_else(|error| panic!("{sql}: {error} {:?}", error.hint))
 }
 
@@ -209,6 +210,64 @@ fn rows_above_the_limit_are_shed_and_counted_to_the_unit() {
     // A bucket of a second, and what flowed in meanwhile.
     let most = 100 + 100 * (started.elapsed().as_millis() as u64 / 1_000 + 1);
     assert!(counters.rows > 0 && counters.rows <= most, "{} rows, {most} allowed", counters.rows);
+}
+
+#[test]
+fn a_sample_and_what_it_leaves_out_are_all_events() {
+    const CALLS: u64 = 100_000;
+    let Some(kernel) = host() else { return };
+    let pid = std::process::id();
+    let sql = format!(
+        "CREATE PROBE drawn AS SELECT pid FROM tracepoint.sys_enter_getppid TABLESAMPLE BERNOULLI (10) WHERE pid = {pid}"
+    );
+    let options = LoadOptions { probe_id: 7, rows_per_second_max: 10_000_000 };
+    let (rows, counters) = run(&kernel, &sql, true, options, || getppid(CALLS as usize));
+    assert_eq!(counters.rows + counters.ring_full, counters.events - counters.sampled);
+    assert_eq!(rows.num_rows() as u64, counters.rows);
+    // Others call it too: of their events those are counted that were left out before the filter was asked.
+    assert!(counters.events >= CALLS, "{counters:?}");
+    // Six standard deviations of the binomial distribution around a tenth.
+    let drawn = (counters.rows + counters.ring_full) as f64;
+    assert!((drawn - CALLS as f64 / 10.0).abs() < 6.0 * (CALLS as f64 * 0.1 * 0.9).sqrt(), "{drawn}");
+    let weights = rows.column_by_name("sample_weight").unwrap().as_primitive::<Float64Type>();
+    assert!(weights.values().iter().all(|weight| (weight - 10.0).abs() < 1e-6));
+}
+
+#[test]
+fn a_probe_that_is_thinned_out_counts_what_it_leaves_out() {
+    const CALLS: u64 = 100_000;
+    let Some(kernel) = host() else { return };
+    let (pid, options) = (std::process::id(), LoadOptions { probe_id: 7, rows_per_second_max: 10_000_000 });
+    for (sample, kept) in [("", 0.25), (" TABLESAMPLE (50 PERCENT)", 0.25)] {
+        let sql = format!("CREATE PROBE p AS SELECT pid FROM tracepoint.sys_enter_getppid{sample} WHERE pid = {pid}");
+        let probe = compiled(&kernel, &sql, true);
+        let mut rings = Rings::new(16 << 20).unwrap();
+        let mut loaded = LoadedProbe::load(&probe.object, &rings.map(), options).unwrap();
+        loaded.thin(1 << 30).unwrap();
+        loaded.attach().unwrap();
+        getppid(CALLS as usize);
+        loaded.thin(0).unwrap();
+        let before = loaded.counters().unwrap();
+        getppid(1_000);
+        loaded.detach();
+        let counters = loaded.counters().unwrap();
+        let mut decoder = probe.decoder();
+        rings.drain(|record| decoder.push(record).unwrap());
+        let rows = decoder.finish(&ClockOffset::now()).unwrap();
+        assert_eq!(rows.num_rows() as u64, counters.rows, "{counters:?}");
+        assert_eq!(counters.rows + counters.sampled + counters.budget, counters.events, "{counters:?}");
+        let drawn = before.rows as f64;
+        let deviation = (CALLS as f64 * kept * (1.0 - kept)).sqrt();
+        assert!((drawn - CALLS as f64 * kept).abs() < 6.0 * deviation, "{drawn} of {CALLS}: {sql}");
+        assert_eq!(counters.budget, before.budget, "nothing is left out any more for the budget");
+        if sample.is_empty() {
+            assert_eq!(counters.rows - before.rows, 1_000);
+            assert!(before.sampled == 0 && before.budget > CALLS / 2, "{before:?}");
+        } else {
+            // A draw below a quarter is let through, from there to a half it is the budget's, the rest the sample's.
+            assert!(before.budget > CALLS / 5 && before.sampled > CALLS * 2 / 5, "{before:?}");
+        }
+    }
 }
 
 #[test]

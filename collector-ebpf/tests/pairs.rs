@@ -35,7 +35,13 @@ fn compiled(kernel: &Kernel, sql: &str) -> CompiledProbe {
         other => panic!("{other:?} is no query"),
     };
     let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
-    let options = CompileOptions { name: "pairs".into(), node: "here".into(), excluded_tgid: None, stored: false };
+    let options = CompileOptions {
+        name: "pairs".into(),
+        node: "here".into(),
+        excluded_tgid: None,
+        stored: false,
+        weighted: false,
+    };
     compile(&query, kernel, &facts, &options).unwrap_or_else(|error| panic!("{sql}: {error} {:?}", error.hint))
 }
 

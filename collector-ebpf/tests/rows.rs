@@ -42,7 +42,8 @@ fn query(sql: &str) -> ProbeQuery {
 }
 
 fn compiled(kernel: &Kernel, sql: &str) -> CompiledProbe {
-    let options = CompileOptions { name: "test".into(), node: "here".into(), excluded_tgid: None, stored: true };
+    let options =
+        CompileOptions { name: "test".into(), node: "here".into(), excluded_tgid: None, stored: true, weighted: false };
     let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
     compile(&query(sql), kernel, &facts, &options).unwrap_or_else(|error| panic!("{sql}: {error}"))
 }

@@ -22,7 +22,7 @@ use host::host;
 
 const OPTIONS: LoadOptions = LoadOptions { probe_id: 9, rows_per_second_max: 0 };
 
-const WINDOW: Window = Window { start_unix_ns: 7_000_000_000, width_ns: 1_000_000_000, complete: true };
+const WINDOW: Window = Window { start_unix_ns: 7_000_000_000, width_ns: 1_000_000_000, complete: true, keep: 0 };
 
 fn compiled(kernel: &Kernel, sql: &str) -> CompiledProbe {
     let (query, stored) = match probepilot_sql::parse_one(sql).unwrap() {
@@ -34,7 +34,8 @@ fn compiled(kernel: &Kernel, sql: &str) -> CompiledProbe {
         other => panic!("{other:?} is no query"),
     };
     let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
-    let options = CompileOptions { name: "windows".into(), node: "here".into(), excluded_tgid: None, stored };
+    let options =
+        CompileOptions { name: "windows".into(), node: "here".into(), excluded_tgid: None, stored, weighted: false };
     compile(&query, kernel, &facts, &options).unwrap_or_else(|error| panic!("{sql}: {error} {:?}", error.hint))
 }
 
@@ -83,7 +84,7 @@ fn every_aggregate_of_known_values_is_right() {
         "SELECT pid, count(*) AS events, sum(args.offset) AS total, min(args.offset) AS least, max(args.offset) AS most, \
          avg(args.offset) AS mean, stddev(args.offset) AS spread, approx_percentile(args.offset, 0.5) AS half, \
          histogram(args.offset) AS buckets, count(*) FILTER (WHERE args.offset > 5) AS above, \
-         count(DISTINCT args.offset) AS different, sum(args.offset * 2) + 1 AS twice, min(time) < max(time) AS apart \
+         count(DISTINCT args.offset) AS different, approx_top_k(args.offset, 2) AS top, sum(args.offset * 2) + 1 AS twice, min(time) < max(time) AS apart \
          FROM tracepoint.sys_enter_lseek WHERE pid = {} AND time < now() + interval '1 hour' GROUP BY 1",
         own_pid()
     );
@@ -102,8 +103,30 @@ fn every_aggregate_of_known_values_is_right() {
     assert!((float("spread") / spread - 1.0).abs() < 1e-12, "{} {spread}", float("spread"));
     let buckets = texts(&rows, "buckets")[0].clone().unwrap();
     assert!(buckets.starts_with("[[3, 4, 1], [5, 6, 1], [9, 10, 2], [12, 13, 1], ["), "{buckets}");
+    assert_eq!(texts(&rows, "top"), [Some("[[9, 2], [3, 1]]".to_owned())]);
     assert!(rows.column_by_name("apart").unwrap().as_boolean().value(0));
     assert_eq!((counters.events, counters.aggregated, counters.map_full), (6, 6, 0));
+}
+
+#[test]
+fn windows_say_how_many_events_each_of_theirs_stands_for() {
+    let Some(kernel) = host() else { return };
+    let sql = |sample: &str| {
+        format!(
+            "CREATE PROBE drawn AS SELECT time_bucket('1 s', time) AS time, pid, count(*) AS events \
+             FROM tracepoint.sys_enter_lseek{sample} WHERE pid = {} GROUP BY 1, pid",
+            own_pid()
+        )
+    };
+    let whole = compiled(&kernel, &sql(""));
+    assert!(whole.schema().column_with_name("sample_weight").is_none());
+    let (made, counters) = run(&kernel, &sql(" TABLESAMPLE (20 PERCENT)"), None, || (0..50_000).for_each(seek));
+    let weight = made.rows.column_by_name("sample_weight").unwrap().as_primitive::<Float64Type>().value(0);
+    assert!((weight - 5.0).abs() < 1e-6, "{weight}");
+    assert_eq!(counters.events, counters.aggregated + counters.sampled);
+    assert_eq!(bigints(&made.rows, "events"), [Some(made.events.cast_signed())]);
+    let drawn = made.events as f64;
+    assert!((drawn - 10_000.0).abs() < 6.0 * (50_000.0_f64 * 0.2 * 0.8).sqrt(), "{drawn}");
 }
 
 #[test]

@@ -4,10 +4,19 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+/// How the variables begin by which cargo tells a program about its own crate.
+const OF_THIS_CRATE: [&str; 2] = ["CARGO_MANIFEST_", "CARGO_PKG_"];
+
 /// The cargo that runs us, so that one toolchain does everything.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(crate::root());
+    // What cargo told us about this crate is not for those it builds: build scripts that look there would run again, and with
+    // them all that depends on them is compiled anew.
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    for name in ours.filter(|name| OF_THIS_CRATE.iter().any(|part| name.to_string_lossy().starts_with(part))) {
+        command.env_remove(name);
+    }
     command
 }
 

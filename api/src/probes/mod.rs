@@ -1,6 +1,7 @@
 //! The life of probes on this server: one place for every door.
 
 mod options; // What WITH and SET say.
+pub mod deadlines; // When run_for is over.
 mod listing; // SHOW PROBES and system.probes.
 mod builtin; // The library that is shipped.
 
@@ -11,12 +12,15 @@ use probepilot_catalog::Lake;
 use probepilot_catalog::control::{Control, NewProbe, ProbeRow, Shipped};
 use probepilot_catalog::manifest::{Table, TableSettings};
 use probepilot_catalog::ports::Node;
-use probepilot_catalog::probe::{Origin, ProbePlan, ProbeSpec};
+use probepilot_catalog::probe::{Origin, ProbeId, ProbePlan, ProbeSpec};
 use probepilot_catalog::table::{Column, TableDefinition, TableName};
 use probepilot_sql::names::folded;
 use probepilot_sql::statement::{CreateProbe, ProbeOption, ProbeQuery, Statement};
 use probepilot_sql::{SqlError, SqlState, definition, hooks, position};
 use tokio::sync::Mutex;
+
+use deadlines::Deadlines;
+use options::ProbeSettings;
 
 pub use builtin::install as install_builtin;
 pub use listing::{ProbesTable, show_probes, show_probes_schema};
@@ -35,12 +39,13 @@ pub struct Probes {
     node: Arc<dyn Node>,
     /// One change at a time: a name is checked and taken in several steps. Waiters queue; each step is bounded.
     changing: Mutex<()>,
+    deadlines: Deadlines,
 }
 
 impl Probes {
     /// Over the catalog and this node.
     pub fn new(control: Control, lake: Lake, node: Arc<dyn Node>) -> Probes {
-        Probes { control, lake, node, changing: Mutex::new(()) }
+        Probes { control, lake, node, changing: Mutex::new(()), deadlines: Deadlines::default() }
     }
 
     /// The node that runs the probes.
@@ -68,7 +73,7 @@ impl Probes {
         let settings = options::of_probe(&probe.options, &probe.query.text)?;
         let plan = self.node.plan(probe).await?;
         let (table, created) = self.table_for(&name, &plan, settings.table).await.map_err(|error| error.at(at))?;
-        let outcome = self.register_and_start(owner, &name, probe, &table, settings.rows_per_second_max).await;
+        let outcome = self.register_and_start(owner, &name, probe, &table, &settings).await;
         if outcome.is_err() && created {
             // The table was made for this probe a moment ago and holds nothing.
             self.lake.drop_table(table.id).await?;
@@ -82,7 +87,7 @@ impl Probes {
         name: &str,
         probe: &CreateProbe,
         table: &Arc<Table>,
-        rows_per_second_max: u32,
+        settings: &ProbeSettings,
     ) -> Result<Done, SqlError> {
         let new = NewProbe {
             name: name.to_owned(),
@@ -93,8 +98,11 @@ impl Probes {
             table: table.id,
         };
         let row = self.control.insert_probe(new).await?;
-        match self.node.start(spec(&row, table, rows_per_second_max)).await {
-            Ok(started) => Ok(Done { notices: vec![started.notice] }),
+        match self.node.start(spec(&row, table, settings)).await {
+            Ok(started) => {
+                self.deadlines.note(&row);
+                Ok(Done { notices: vec![started.notice] })
+            }
             Err(error) => {
                 self.control.remove_probe(row.id).await?;
                 Err(error)
@@ -136,7 +144,7 @@ impl Probes {
         existing: &ProbeRow,
         probe: &CreateProbe,
         sql: &str,
-        settings: options::ProbeSettings,
+        settings: ProbeSettings,
     ) -> Result<Done, SqlError> {
         let plan = self.node.plan(probe).await?;
         let (table, _) = self.table_for(&existing.name, &plan, settings.table).await?;
@@ -145,9 +153,12 @@ impl Probes {
         next.sql = sql.to_owned();
         let mut notices = Vec::new();
         if existing.enabled {
-            notices.push(self.node.start(spec(&next, &table, settings.rows_per_second_max)).await?.notice);
+            notices.push(self.node.start(spec(&next, &table, &settings)).await?.notice);
         }
-        self.control.replace_probe(existing.id, sql).await?;
+        let stored = self.control.replace_probe(existing.id, sql).await?;
+        if stored.enabled {
+            self.deadlines.note(&stored);
+        }
         Ok(Done { notices })
     }
 
@@ -215,6 +226,7 @@ impl Probes {
             return Err(self.unknown(name).await);
         };
         self.node.stop(probe.id).await?;
+        self.deadlines.forget(probe.id);
         self.control.drop_probe(probe.id).await?;
         if with_data {
             self.lake.drop_table(probe.table).await?;
@@ -233,8 +245,28 @@ impl Probes {
         } else if !enabled && probe.enabled {
             self.node.stop(probe.id).await?;
         }
-        self.control.set_enabled(probe.id, enabled).await?;
+        let stored = self.control.set_enabled(probe.id, enabled).await?;
+        if enabled {
+            self.deadlines.note(&stored)
+        } else {
+            self.deadlines.forget(probe.id)
+        }
         Ok(Done { notices })
+    }
+
+    /// Disables a probe whose `run_for` is over.
+    async fn end(&self, id: ProbeId) -> Result<(), SqlError> {
+        let _changing = self.changing.lock().await;
+        let probe = self.all().await?.into_iter().find(|probe| probe.id == id && deadlines::is_over(probe));
+        let Some(probe) = probe else {
+            // Somebody dropped it or gave it more time just now.
+            return Ok(());
+        };
+        self.node.stop(id).await?;
+        self.control.set_enabled(id, false).await?;
+        self.deadlines.forget(id);
+        tracing::info!(probe = probe.name, "the probe's run_for is over: it is disabled");
+        Ok(())
     }
 
     /// `COMMENT ON PROBE`.
@@ -281,8 +313,15 @@ impl Probes {
     pub async fn start_all(&self) -> Result<(usize, Vec<(String, SqlError)>), SqlError> {
         let (mut attached, mut failed) = (0, Vec::new());
         for probe in self.control.probes().await?.into_iter().filter(|probe| probe.enabled) {
+            if deadlines::is_over(&probe) {
+                self.control.set_enabled(probe.id, false).await?;
+                continue;
+            }
             match self.start(&probe).await {
-                Ok(_) => attached += 1,
+                Ok(_) => {
+                    self.deadlines.note(&probe);
+                    attached += 1;
+                }
                 Err(error) => failed.push((probe.name, error)),
             }
         }
@@ -297,7 +336,7 @@ impl Probes {
             )
             .hint(format!("DROP PROBE {0} and create it again.", probe.name))
         })?;
-        Ok(self.node.start(spec(probe, &table, rows_per_second(probe))).await?.notice)
+        Ok(self.node.start(spec(probe, &table, &options::of_stored(probe))).await?.notice)
     }
 
     fn table_of(&self, probe: &ProbeRow) -> Option<Arc<Table>> {
@@ -400,7 +439,7 @@ pub fn stored_statement(probe: &ProbeRow) -> Result<CreateProbe, SqlError> {
     }
 }
 
-fn spec(probe: &ProbeRow, table: &Table, rows_per_second_max: u32) -> ProbeSpec {
+fn spec(probe: &ProbeRow, table: &Table, settings: &ProbeSettings) -> ProbeSpec {
     ProbeSpec {
         id: probe.id,
         version: probe.version,
@@ -408,16 +447,8 @@ fn spec(probe: &ProbeRow, table: &Table, rows_per_second_max: u32) -> ProbeSpec 
         sql: probe.sql.clone(),
         table: table.id,
         schema: Arc::clone(&table.schema),
-        rows_per_second_max,
-    }
-}
-
-/// The limit that the stored statement gives.
-fn rows_per_second(probe: &ProbeRow) -> u32 {
-    match probepilot_sql::parse_one(&probe.sql) {
-        Ok(Statement::CreateProbe(create)) => options::of_probe(&create.options, &probe.sql)
-            .map_or(options::ROWS_PER_SECOND_DEFAULT, |settings| settings.rows_per_second_max),
-        _ => options::ROWS_PER_SECOND_DEFAULT,
+        rows_per_second_max: settings.rows_per_second_max,
+        cpu_percent_max: settings.cpu_percent_max,
     }
 }
 

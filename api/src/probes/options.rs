@@ -1,8 +1,9 @@
 //! The settings of `CREATE PROBE … WITH (…)` and `ALTER TABLE … SET (…)`.
 
+use probepilot_catalog::control::ProbeRow;
 use probepilot_catalog::manifest::TableSettings;
 use probepilot_collector_ebpf::compile::aggregate::plan::KEYS_MAX;
-use probepilot_sql::statement::ProbeOption;
+use probepilot_sql::statement::{ProbeOption, Statement};
 use probepilot_sql::{SqlError, SqlState, position};
 
 use crate::size::Size;
@@ -10,20 +11,38 @@ use crate::size::Size;
 /// Rows a stored probe may write in a second when it does not say.
 pub const ROWS_PER_SECOND_DEFAULT: u32 = 5_000;
 
+/// No host has more than so many cores.
+const CPU_PERCENT_MOST: f64 = 1e6;
+
 /// What a probe's options say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ProbeSettings {
     /// How long and how much of its table is kept.
     pub table: TableSettings,
     /// Rows let through in a second.
     pub rows_per_second_max: u32,
+    /// Share of one core its programs may take, percent; `None` for what the node leaves it.
+    pub cpu_percent_max: Option<f64>,
+    /// Seconds after which it is disabled, from when it was created, changed or enabled; `None` for never.
+    pub run_seconds_max: Option<u64>,
+}
+
+impl ProbeSettings {
+    fn new() -> ProbeSettings {
+        ProbeSettings {
+            table: TableSettings::default(),
+            rows_per_second_max: ROWS_PER_SECOND_DEFAULT,
+            cpu_percent_max: None,
+            run_seconds_max: None,
+        }
+    }
 }
 
 /// Reads the options of a probe; `text` is the statement, for positions.
 ///
 /// Fails with 22023 on an unknown option or a value that does not fit, at the value's place.
 pub fn of_probe(options: &[ProbeOption], text: &str) -> Result<ProbeSettings, SqlError> {
-    let mut settings = ProbeSettings { table: TableSettings::default(), rows_per_second_max: ROWS_PER_SECOND_DEFAULT };
+    let mut settings = ProbeSettings::new();
     for option in options {
         match option.name.as_str() {
             "max_rows_per_second" => {
@@ -36,19 +55,36 @@ pub fn of_probe(options: &[ProbeOption], text: &str) -> Result<ProbeSettings, Sq
                 let keys = option.value.parse().ok().filter(|keys| (1..=KEYS_MAX).contains(keys));
                 keys.ok_or_else(|| wrong_value(option, text, &format!("a number of groups from 1 to {KEYS_MAX}")))?;
             }
-            "run_for" | "max_cpu_percent" => {
-                return Err(SqlError::unsupported(format!("the option {} is not supported yet", option.name))
-                    .at(position::of_span(text, option.span)));
+            "max_cpu_percent" => {
+                let percent =
+                    option.value.parse().ok().filter(|percent| *percent > 0.0 && *percent <= CPU_PERCENT_MOST);
+                settings.cpu_percent_max =
+                    Some(percent.ok_or_else(|| wrong_value(option, text, "a percentage of one core, above 0"))?);
+            }
+            "run_for" => {
+                let seconds = interval_seconds(&option.value);
+                settings.run_seconds_max = Some(
+                    seconds.ok_or_else(|| wrong_value(option, text, "an interval of whole units, such as '1 hour'"))?,
+                );
             }
             _ => of_table_option(
                 &mut settings.table,
                 option,
                 text,
-                "retention, max_bytes, max_rows_per_second and max_keys",
+                "retention, max_bytes, max_rows_per_second, max_cpu_percent, run_for and max_keys",
             )?,
         }
     }
     Ok(settings)
+}
+
+/// What the options of a stored probe say: they were read before, so what is not understood any more counts as not given.
+pub fn of_stored(probe: &ProbeRow) -> ProbeSettings {
+    let settings = match probepilot_sql::parse_one(&probe.sql) {
+        Ok(Statement::CreateProbe(create)) => of_probe(&create.options, &probe.sql).ok(),
+        _ => None,
+    };
+    settings.unwrap_or_else(ProbeSettings::new)
 }
 
 /// Reads the options of a table into `settings`.
@@ -119,8 +155,6 @@ fn interval_seconds(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use probepilot_sql::statement::Statement;
-
     use super::*;
 
     fn settings(options: &str) -> Result<ProbeSettings, SqlError> {
@@ -131,10 +165,15 @@ mod tests {
 
     #[test]
     fn options_are_read_in_their_units() {
-        let settings = settings("retention = '1 day 2 hours', max_bytes = '1GB', max_rows_per_second = 50").unwrap();
+        let settings = settings(
+            "retention = '1 day 2 hours', max_bytes = '1GB', max_rows_per_second = 50, \
+                                 max_cpu_percent = 2.5, run_for = '1 hour'",
+        )
+        .unwrap();
         assert_eq!(settings.table.retention_seconds, Some(93_600));
         assert_eq!(settings.table.bytes_max, Some(1_000_000_000));
         assert_eq!(settings.rows_per_second_max, 50);
+        assert_eq!((settings.cpu_percent_max, settings.run_seconds_max), (Some(2.5), Some(3_600)));
     }
 
     #[test]
@@ -145,7 +184,9 @@ mod tests {
             ("max_keys = 0", "22023"),
             ("max_bytes = 'much'", "22023"),
             ("colour = 'red'", "22023"),
-            ("run_for = '1 hour'", "0A000"),
+            ("run_for = 'a while'", "22023"),
+            ("max_cpu_percent = 0", "22023"),
+            ("max_cpu_percent = 'NaN'", "22023"),
         ] {
             let error = settings(options).unwrap_err();
             assert_eq!((error.state.0, error.position.is_some()), (state, true), "{options}");

@@ -8,6 +8,7 @@ mod sqllogic; // SQL by example.
 mod kernel_shutdown; // SIGTERM drains and commits.
 mod kernel_pairs; // Two hooks joined.
 mod kernel_windows; // Aggregates in the kernel.
+mod kernel_budgets; // Probes that take too much, and those whose time is over.
 mod kernel_losses; // What is lost is told at the end of a query.
 mod kernel_crash; // kill -9 in a loop while rows arrive.
 mod kernel_damage; // A damaged log and a damaged segment at start.

@@ -49,6 +49,8 @@ pub struct ProbeRow {
     pub comment: Option<String>,
     /// When it was created, Unix nanoseconds.
     pub created_at_ns: i64,
+    /// When its text was changed or it was enabled or disabled last, Unix nanoseconds.
+    pub changed_at_ns: i64,
 }
 
 /// How a shipped probe stands in this catalog.
@@ -69,7 +71,8 @@ pub enum Shipped {
 }
 
 const COLUMNS: &str =
-    "probe_id, name, version, sql, owner, origin, enabled, table_id, comment, created_ns, changed_by_user, dropped";
+    "probe_id, name, version, sql, owner, origin, enabled, table_id, comment, created_ns, changed_ns, changed_by_user,
+     dropped";
 
 impl Control {
     /// Stores a new probe.
@@ -108,7 +111,19 @@ impl Control {
         insert_version(&mut transaction, id, 1, &sql).await?;
         transaction.commit().await?;
         let id = ProbeId(id);
-        Ok(ProbeRow { id, name, version: 1, sql, owner, origin, enabled, table, comment: None, created_at_ns: now_ns })
+        Ok(ProbeRow {
+            id,
+            name,
+            version: 1,
+            sql,
+            owner,
+            origin,
+            enabled,
+            table,
+            comment: None,
+            created_at_ns: now_ns,
+            changed_at_ns: now_ns,
+        })
     }
 
     /// Gives a probe another text: its next version.
@@ -216,8 +231,8 @@ impl Control {
             let taken = by_name(&mut transaction, name).await?;
             return Ok(taken.map_or(Shipped::New, Shipped::NameTaken));
         };
-        let (changed_by_user, dropped): (bool, bool) = (row.get(10)?, row.get(11)?);
-        let shipped_sql: Option<String> = row.get(12)?;
+        let (changed_by_user, dropped): (bool, bool) = (row.get(11)?, row.get(12)?);
+        let shipped_sql: Option<String> = row.get(13)?;
         let probe = probe_row(&row)?;
         Ok(match (dropped, changed_by_user) {
             (true, _) => Shipped::Dropped,
@@ -257,6 +272,7 @@ fn probe_row(row: &Row) -> Result<ProbeRow, CatalogError> {
         table: TableId(row.get(7)?),
         comment: row.get(8)?,
         created_at_ns: row.get(9)?,
+        changed_at_ns: row.get(10)?,
     })
 }
 

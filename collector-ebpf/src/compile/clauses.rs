@@ -8,9 +8,10 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::names::folded;
 use probepilot_sql::statement::ProbeQuery;
-use probepilot_sql::{SqlError, SqlState, hooks};
+use probepilot_sql::{SqlError, SqlState, hooks, sample};
 
 use super::position;
+use super::sample::{Keep, keep_of};
 
 /// Levels of an expression. A chain of operators is as deep as it is long, and printing, planning and dropping it take
 /// stack for each level; longer ones are refused (54000). A list of IN is one level, whatever its length.
@@ -48,6 +49,8 @@ pub struct Clauses {
     pub hook: HookClause,
     /// The hook that is joined to it.
     pub join: Option<JoinClause>,
+    /// What TABLESAMPLE keeps of the events; `None` for all of them.
+    pub keep: Option<Keep>,
     /// The select list.
     pub items: Vec<SelectItem>,
     /// The filter's conjuncts: all must hold.
@@ -99,6 +102,7 @@ pub fn read(query: &ProbeQuery) -> Result<Clauses, SqlError> {
     }
     check_select(select, &refuse)?;
     let (hook, join) = from(select, &query.text, &refuse)?;
+    let keep = keep(select, &query.text)?;
     let conjuncts = select.selection.as_ref().map(conjuncts).unwrap_or_default();
     let items = select.projection.iter().filter_map(|item| match item {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
@@ -119,6 +123,7 @@ pub fn read(query: &ProbeQuery) -> Result<Clauses, SqlError> {
     Ok(Clauses {
         hook,
         join,
+        keep,
         items: select.projection.clone(),
         conjuncts: conjuncts.into_iter().cloned().collect(),
         group_by,
@@ -209,6 +214,31 @@ fn from(
     Ok((end, Some(join)))
 }
 
+/// What TABLESAMPLE keeps: of a pair, what stands behind the hook that makes rows.
+fn keep(select: &Select, text: &str) -> Result<Option<Keep>, SqlError> {
+    let table = select.from.first();
+    let first = table.map(|table| &table.relation);
+    let joined = table.and_then(|table| table.joins.first()).map(|join| &join.relation);
+    let sample_of = |relation: Option<&TableFactor>| match relation {
+        Some(TableFactor::Table { name, sample: Some(sample), .. }) => Some((sample.clone(), name.span())),
+        _ => None,
+    };
+    if joined.is_some()
+        && let Some((_, span)) = sample_of(first)
+    {
+        return Err(SqlError::unsupported("a sample of the events before JOIN is not supported")
+            .hint("Write TABLESAMPLE behind the hook after JOIN: it draws pairs.")
+            .at(position::of_span(text, span)));
+    }
+    let Some((sample, span)) = sample_of(joined.or(first)) else { return Ok(None) };
+    let share = sample::share(&sample).map_err(|error| error.at(position::of_span(text, span)))?;
+    if share == 0.0 {
+        return Err(SqlError::new(SqlState("2202H"), "a sample of 0 percent of a hook's events has no rows")
+            .at(position::of_span(text, span)));
+    }
+    Ok(keep_of(share))
+}
+
 /// `USING (name)` as an equality.
 fn using(column: &ObjectName, first: &HookClause, second: &HookClause) -> Option<Expr> {
     let name = column.0.last()?.as_ident()?;
@@ -220,12 +250,9 @@ fn using(column: &ObjectName, first: &HookClause, second: &HookClause) -> Option
 }
 
 fn hook_of(relation: &TableFactor, refuse: &impl Fn(&str, Span) -> SqlError) -> Result<HookClause, SqlError> {
-    let TableFactor::Table { name, alias, args: None, sample, .. } = relation else {
+    let TableFactor::Table { name, alias, args: None, .. } = relation else {
         return Err(refuse("anything but a hook in FROM", relation.span()));
     };
-    if sample.is_some() {
-        return Err(refuse("TABLESAMPLE", name.span()));
-    }
     if !hooks::is_hook(name) {
         return Err(refuse("a table that is no hook", name.span()));
     }

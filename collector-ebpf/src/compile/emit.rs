@@ -18,6 +18,7 @@ use super::leaf::{Leaf, TaskFact};
 use super::pair::{Pair, PairParts};
 use super::position;
 use super::read::{ReadOutcome, Sources, TaskOffsets, helper};
+use super::sample::Sample;
 use super::split::{KernelFilter, Split};
 use crate::object::{Counter, MapRef, PENDING_BYTES, Patch, ScratchEntry};
 
@@ -77,6 +78,8 @@ pub struct Settings<'a> {
     pub excluded_tgid: Option<u32>,
     /// Counts rows against a limit that the loader sets.
     pub rate_limited: bool,
+    /// Which events are left out.
+    pub sample: Sample,
     /// Members of the current task.
     pub task: TaskOffsets,
     /// Which part.
@@ -107,6 +110,8 @@ pub fn emit(split: &Split, layout: &Layout, settings: Settings<'_>) -> Result<Em
         filter_failed: assembler.label(),
         ring_full: assembler.label(),
         rate_limited: assembler.label(),
+        sampled: assembler.label(),
+        budget: assembler.label(),
         postpone: assembler.label(),
         map_full: assembler.label(),
     };
@@ -139,6 +144,8 @@ pub(super) struct Labels {
     pub(super) filter_failed: Label,
     ring_full: Label,
     rate_limited: Label,
+    pub(super) sampled: Label,
+    pub(super) budget: Label,
     postpone: Label,
     pub(super) map_full: Label,
 }
@@ -177,6 +184,9 @@ impl<'a> Emitter<'a> {
         self.current_task();
         if let Part::Return { context_bytes } = part {
             self.take_call(context_bytes);
+        }
+        if matches!(part, Part::Whole | Part::Entry { .. }) {
+            self.sample();
         }
         if let Part::End(pair) = part {
             // What holds at both ends: where it does not, there is nothing to look for.
@@ -218,6 +228,10 @@ impl<'a> Emitter<'a> {
                     self.fetch(leaf);
                 }
             }
+        }
+        if let Part::End(_) = part {
+            // Not earlier: who leaves one end out must leave the other out too.
+            self.sample();
         }
         self.count(Counter::Events);
         if let Some(plan) = self.settings.windows {
@@ -522,6 +536,16 @@ impl<'a> Emitter<'a> {
             self.assembler.place(label);
             self.count(counter);
             self.assembler.jump(self.labels.exit);
+        }
+        if !self.settings.sample.is_everything() {
+            for (label, counter) in [(self.labels.sampled, Counter::Sampled), (self.labels.budget, Counter::Budget)] {
+                self.assembler.place(label);
+                // The way here may not have passed them.
+                self.find_counters();
+                self.count(Counter::Events);
+                self.count(counter);
+                self.assembler.jump(self.labels.exit);
+            }
         }
         match self.settings.part {
             Part::Start(_) => self.start_ends(),

@@ -39,12 +39,14 @@ pub enum TaskFact {
     Nsecs,
     /// When the thread group's leader started, boot time in nanoseconds: with the pid it names a process for good.
     StartBoottime,
+    /// Of 2³² events so many are let through while this one is; 0 for all.
+    SampleKeep,
 }
 
 impl TaskFact {
     /// Whether the fact is about whoever was interrupted, when the hook runs in interrupt context.
     pub fn belongs_to_task(self) -> bool {
-        !matches!(self, TaskFact::Cpu | TaskFact::Nsecs)
+        !matches!(self, TaskFact::Cpu | TaskFact::Nsecs | TaskFact::SampleKeep)
     }
 }
 
@@ -223,7 +225,7 @@ impl Leaf {
                 Place::Context { .. } => 0,
                 Place::Btf { pointers, .. } => 1 + pointers.len() as u32,
             },
-            Leaf::Task(TaskFact::Cpu) => 1,
+            Leaf::Task(TaskFact::Cpu | TaskFact::SampleKeep) => 1,
             Leaf::Task(TaskFact::Nsecs | TaskFact::Comm) => 20,
             Leaf::Task(_) => 10,
             Leaf::KernelBytes { .. } => 40,

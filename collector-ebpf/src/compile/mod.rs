@@ -12,6 +12,7 @@ pub mod bind; // Expressions → DataFusion's, typed and folded.
 pub mod expression; // Expressions as the kernel runs them.
 pub mod lower; // DataFusion's expressions → the kernel's.
 pub mod bytes; // Bytes of the process's memory → leaves.
+pub mod sample; // Which events are left out.
 pub mod split; // Kernel | after it.
 pub mod pair; // Two hooks that are joined.
 pub mod aggregate; // Groups and windows instead of records.
@@ -47,9 +48,10 @@ use bind::Binder;
 use clauses::{Clauses, HookClause};
 use emit::{Part, Settings};
 use layout::Layout;
-use names::{START_COLUMN, Scope, Side, StartHook};
+use names::{SAMPLE_KEEP_COLUMN, START_COLUMN, Scope, Side, StartHook};
 use pair::Pair;
 use program::{excluded, programs, return_hook, task_offsets};
+use sample::Sample;
 use split::{Planned, Split};
 
 /// What to compile for.
@@ -63,6 +65,9 @@ pub struct CompileOptions {
     pub excluded_tgid: Option<u32>,
     /// The rows are stored: `time`, `node` and `upid` come first, and rows are counted against a limit.
     pub stored: bool,
+    /// Stored rows say how many events each stands for, also where the query itself samples none: the loader thins it out
+    /// when it is over a budget of its own.
+    pub weighted: bool,
 }
 
 /// A column of the result.
@@ -98,6 +103,7 @@ pub struct CompiledProbe {
     pub(crate) pair: Option<Arc<Pair>>,
     pub(crate) stack_bytes: u16,
     pub(crate) windows: Option<Arc<WindowParts>>,
+    sample_keep: u32,
     after: Arc<AfterPart>,
 }
 
@@ -123,6 +129,11 @@ impl CompiledProbe {
         if let Some(maps) = self.object.windows.as_mut().filter(|maps| maps.keys_max.is_none()) {
             maps.keys_max = Some(keys_max);
         }
+    }
+
+    /// What its `TABLESAMPLE` keeps of 2³² events; 0 for all.
+    pub fn sample_keep(&self) -> u32 {
+        self.sample_keep
     }
 
     /// The schema of its rows.
@@ -185,6 +196,12 @@ pub fn compile(
     let mut items = bind_items(items, &binder, &scope)?;
     if options.stored {
         items = with_common_columns(items, &binder, &mut scope, options, hook_span)?;
+        if options.weighted || clauses.keep.is_some() {
+            let keep = scope.column_of(Side::End, &[SAMPLE_KEEP_COLUMN.to_owned()], hook_span)?;
+            let weight = sample::weight_of(Expr::Column(ColumnName::new_unqualified(keep)));
+            refuse_own_weight(&items, text)?;
+            items.push(item(WEIGHT_COLUMN, WEIGHT_COMMENT, weight, hook_span, false));
+        }
     }
     let schema = bind::schema(&scope.columns)?;
     let columns = items.iter().map(|item| item.column(&schema, text)).collect::<Result<Vec<_>, _>>()?;
@@ -200,6 +217,7 @@ pub fn compile(
         hook_span,
         excluded_tgid: excluded(options, &hook),
         rate_limited: options.stored,
+        sample: Sample { keep: clauses.keep, budget: options.stored },
         task: task_offsets,
         part: Part::Whole,
         windows: None,
@@ -219,6 +237,7 @@ pub fn compile(
         pair: pair.map(Arc::new),
         stack_bytes,
         windows: None,
+        sample_keep: clauses.keep.unwrap_or(0),
         after: Arc::new(after),
     })
 }
@@ -471,6 +490,20 @@ fn with_common_columns(
     });
     first.extend(items);
     Ok(first)
+}
+
+/// The last column of a probe that samples.
+const WEIGHT_COLUMN: &str = "sample_weight";
+const WEIGHT_COMMENT: &str = "how many events the row stands for; sum(sample_weight) estimates their number";
+
+fn refuse_own_weight(items: &[Item], text: &str) -> Result<(), SqlError> {
+    let Some(own) = items.iter().find(|item| item.name == WEIGHT_COLUMN) else { return Ok(()) };
+    Err(SqlError::new(
+        SqlState::RESERVED_NAME,
+        format!("column \"{WEIGHT_COLUMN}\" of a probe that samples is filled by the node itself"),
+    )
+    .hint("Give it another name with AS.")
+    .at(position::of_span(text, own.planned.span)))
 }
 
 fn item(name: &str, comment: &str, expr: Expr, span: Span, nullable: bool) -> Item {

@@ -91,7 +91,7 @@ pub(super) struct TaskColumn {
     comment: &'static str,
 }
 
-pub(super) const TASK_COLUMNS: [TaskColumn; 11] = [
+pub(super) const TASK_COLUMNS: [TaskColumn; 12] = [
     task("time", None, time_type, "when the event happened"),
     task("pid", Some(TaskFact::Pid), || DataType::Int32, "process (thread group) id"),
     task("tid", Some(TaskFact::Tid), || DataType::Int32, "thread id"),
@@ -104,10 +104,20 @@ pub(super) const TASK_COLUMNS: [TaskColumn; 11] = [
     task("nsecs", Some(TaskFact::Nsecs), || DataType::Int64, "monotonic clock; ns"),
     // No name a user can write: for the identity of the process.
     task(START_COLUMN, Some(TaskFact::StartBoottime), || DataType::Int64, "start of the process since boot; ns"),
+    // Nor has this one: for the weight of a row.
+    task(SAMPLE_KEEP_COLUMN, Some(TaskFact::SampleKeep), || DataType::Int64, "events kept of 2³²"),
 ];
 
 /// Name of the column with the start of the process; users cannot write it.
 pub const START_COLUMN: &str = "#start_boottime";
+
+/// Name of the column that says how many events are kept; users cannot write it.
+pub const SAMPLE_KEEP_COLUMN: &str = "#sample_keep";
+
+/// Whether users can write the name of a column of the current task.
+pub(super) fn is_visible(name: &str) -> bool {
+    !name.starts_with('#')
+}
 
 const fn task(
     name: &'static str,
@@ -437,7 +447,7 @@ impl Scope<'_> {
         let names = TASK_COLUMNS
             .iter()
             .map(|column| column.name)
-            .filter(|name| *name != START_COLUMN)
+            .filter(|name| is_visible(name))
             .chain(hook.fields.iter().map(|field| field.name.as_str()));
         let near = nearest(name, names);
         if near.is_empty() {

@@ -18,6 +18,7 @@ pub mod helper {
     pub const MAP_UPDATE: i32 = 2;
     pub const MAP_DELETE: i32 = 3;
     pub const KTIME_GET_NS: i32 = 5;
+    pub const GET_PRANDOM_U32: i32 = 7;
     pub const GET_SMP_PROCESSOR_ID: i32 = 8;
     pub const GET_CURRENT_PID_TGID: i32 = 14;
     pub const GET_CURRENT_UID_GID: i32 = 15;
@@ -40,6 +41,7 @@ pub mod helper {
             MAP_UPDATE => "map_update_elem",
             MAP_DELETE => "map_delete_elem",
             KTIME_GET_NS => "ktime_get_ns",
+            GET_PRANDOM_U32 => "get_prandom_u32",
             GET_SMP_PROCESSOR_ID => "get_smp_processor_id",
             GET_CURRENT_PID_TGID => "get_current_pid_tgid",
             GET_CURRENT_UID_GID => "get_current_uid_gid",
@@ -193,6 +195,8 @@ impl<'a> Sources<'a> {
             TaskFact::CgroupId => assembler.call(helper::GET_CURRENT_CGROUP_ID),
             TaskFact::Cpu => assembler.call(helper::GET_SMP_PROCESSOR_ID),
             TaskFact::Nsecs => assembler.call(helper::KTIME_GET_NS),
+            // A program that draws a sample has put it into its slot.
+            TaskFact::SampleKeep => assembler.load_number(R0, 0),
         }
         let slot = frame.take();
         assembler.store(Width::Eight, FRAME, slot, R0);
@@ -351,7 +355,8 @@ impl Leaves for Sources<'_> {
                     | TaskFact::Comm
                     | TaskFact::CgroupId
                     | TaskFact::Nsecs
-                    | TaskFact::StartBoottime => {}
+                    | TaskFact::StartBoottime
+                    | TaskFact::SampleKeep => {}
                 }
             }
             Leaf::Number { place, width, signed, bits } => {

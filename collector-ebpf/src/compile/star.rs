@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Ident};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::{SqlError, SqlState};
 
-use super::names::{ARGUMENTS, START_COLUMN, Scope, Side, TASK_COLUMNS};
+use super::names::{ARGUMENTS, Scope, Side, TASK_COLUMNS, is_visible};
 use super::position;
 use crate::kernel::KernelType;
 
@@ -50,7 +50,7 @@ impl Scope<'_> {
             }
         };
         let mut items = Vec::new();
-        for column in TASK_COLUMNS.iter().filter(|column| column.name != START_COLUMN) {
+        for column in TASK_COLUMNS.iter().filter(|column| is_visible(column.name)) {
             items.push((qualified(vec![Ident::new(column.name)]), column.name.to_owned()));
         }
         for field in &self.hook(side).fields {

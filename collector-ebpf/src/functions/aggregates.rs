@@ -14,6 +14,9 @@ pub const PERCENTILE: &str = "approx_percentile";
 /// `histogram(value)`
 pub const HISTOGRAM: &str = "histogram";
 
+/// `approx_top_k(value, number)`
+pub const TOP_K: &str = "approx_top_k";
+
 /// All of them.
 pub fn all() -> Vec<Arc<AggregateUDF>> {
     let percentile = Declared {
@@ -26,7 +29,9 @@ pub fn all() -> Vec<Arc<AggregateUDF>> {
         signature: Signature::exact(vec![DataType::Int64], Volatility::Immutable),
         returns: DataType::Utf8View,
     };
-    [percentile, histogram].map(|declared| Arc::new(AggregateUDF::from(declared))).into()
+    let top_k =
+        Declared { name: TOP_K, signature: Signature::any(2, Volatility::Immutable), returns: DataType::Utf8View };
+    [percentile, histogram, top_k].map(|declared| Arc::new(AggregateUDF::from(declared))).into()
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

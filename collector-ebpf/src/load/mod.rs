@@ -28,10 +28,11 @@ pub use rings::{Interrupter, RingMap, Rings};
 pub use state::STATE_AGE_MAX;
 pub use windows::WindowReader;
 
+use crate::compile::sample::Keep;
 use crate::kernel::Hook;
 use crate::object::{
     BUCKET_BYTES, Counter, Insn, MapRef, PENDING_BYTES, PENDING_MAX, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Patch,
-    ProgramObject, SCRATCH_ENTRIES, StateKind, StateMap,
+    ProgramObject, SCRATCH_ENTRIES, STATE_ENTRIES_MAX, StateKind, StateMap,
 };
 use map::{Map, MapKind, MapSpec};
 use seat::Seat;
@@ -62,6 +63,8 @@ pub struct LoadedProbe {
     state: Option<StateMap>,
     /// Starts that [`LoadedProbe::sweep`] dropped.
     swept: AtomicU64,
+    /// Starts that waited at the last sweep.
+    waiting: AtomicU64,
     /// Ends that came while the ends were attached and the starts were not.
     early_ends: u64,
     /// Ends without a start when another version took over: those that come later have their starts there.
@@ -73,6 +76,7 @@ pub struct LoadedProbe {
 struct Maps {
     counters: Map,
     bucket: Option<Map>,
+    keep: Option<Arc<Map>>,
     scratch: Option<Map>,
     pending: Option<Map>,
     state: Option<Map>,
@@ -93,6 +97,7 @@ impl Maps {
         Ok(Maps {
             counters: map(MapKind::PerCpuArray, "counters", Counter::ALL.len() as u32 * 8, 1)?,
             bucket: uses(MapRef::Bucket).then(|| map(MapKind::Array, "bucket", BUCKET_BYTES, 1)).transpose()?,
+            keep: uses(MapRef::Keep).then(|| map(MapKind::Array, "keep", KEEP_BYTES, 1).map(Arc::new)).transpose()?,
             scratch: uses(MapRef::Scratch)
                 .then(|| map(MapKind::PerCpuArray, "scratch", scratch_bytes, SCRATCH_ENTRIES))
                 .transpose()?,
@@ -114,6 +119,7 @@ impl Maps {
                 MapRef::Rings => rings.as_fd(),
                 MapRef::Counters => self.counters.as_fd(),
                 MapRef::Bucket => self.bucket.as_ref().expect(MADE).as_fd(),
+                MapRef::Keep => self.keep.as_ref().expect(MADE).as_fd(),
                 MapRef::Scratch => self.scratch.as_ref().expect(MADE).as_fd(),
                 MapRef::Pending => self.pending.as_ref().expect(MADE).as_fd(),
                 MapRef::State => match &self.state {
@@ -142,13 +148,30 @@ impl Maps {
     }
 
     fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        [Some(&self.counters), self.bucket.as_ref(), self.scratch.as_ref(), self.pending.as_ref(), self.state.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(Map::as_fd)
-            .chain(self.windows.iter().flat_map(windows::Maps::fds))
-            .collect()
+        let keep = self.keep.as_deref();
+        [
+            Some(&self.counters),
+            self.bucket.as_ref(),
+            keep,
+            self.scratch.as_ref(),
+            self.pending.as_ref(),
+            self.state.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        .map(Map::as_fd)
+        .chain(self.windows.iter().flat_map(windows::Maps::fds))
+        .collect()
     }
+}
+
+/// Bytes of the one entry of [`MapRef::Keep`].
+const KEEP_BYTES: u32 = 8;
+
+/// Says how many events are let through from now on; see [`LoadedProbe::thin`].
+fn put_keep(map: &Map, keep: Keep) -> Result<(), LoadError> {
+    map.put(&0_u32.to_ne_bytes(), &u64::from(keep).to_ne_bytes())
+        .map_err(|source| LoadError::Refused { what: "thin a program out".to_owned(), source })
 }
 
 /// What a probe counted since it was attached, summed over the CPUs; see [`Counter`].
@@ -158,7 +181,9 @@ pub struct Counters {
     pub events: u64,
     pub rows: u64,
     pub ring_full: u64,
+    pub sampled: u64,
     pub rate_limited: u64,
+    pub budget: u64,
     pub unreadable: u64,
     pub truncated: u64,
     pub expression_error: u64,
@@ -178,7 +203,9 @@ impl Counters {
             events: self.events + other.events,
             rows: self.rows + other.rows,
             ring_full: self.ring_full + other.ring_full,
+            sampled: self.sampled + other.sampled,
             rate_limited: self.rate_limited + other.rate_limited,
+            budget: self.budget + other.budget,
             unreadable: self.unreadable + other.unreadable,
             truncated: self.truncated + other.truncated,
             expression_error: self.expression_error + other.expression_error,
@@ -215,6 +242,7 @@ impl LoadedProbe {
             maps,
             state: object.state,
             swept: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
             early_ends: 0,
             rings: rings.clone(),
             hook: object.hook.clone(),
@@ -318,8 +346,9 @@ impl LoadedProbe {
             return Ok(0);
         };
         let swept = state::sweep(map, key_bytes as usize, value_bytes as usize, age)?;
-        self.swept.fetch_add(swept, Ordering::Relaxed);
-        Ok(swept)
+        self.swept.fetch_add(swept.deleted, Ordering::Relaxed);
+        self.waiting.store(swept.waiting, Ordering::Relaxed);
+        Ok(swept.deleted)
     }
 
     /// Detaches it: when this returns, it runs nowhere and the counters are final. It can be attached again.
@@ -327,6 +356,23 @@ impl LoadedProbe {
         for seat in self.seat.iter_mut().chain(&mut self.companion_seats) {
             seat.detach();
         }
+    }
+
+    /// How full the hash was in which starts of pairs wait, at the last [`LoadedProbe::sweep`], percent; `None` where
+    /// starts wait elsewhere, with room for all of them.
+    pub fn state_fill_percent(&self) -> Option<f64> {
+        let is_hash = self.state.is_some_and(|state| state.kind == StateKind::Hash);
+        let waiting = self.waiting.load(Ordering::Relaxed) as f64;
+        is_hash.then(|| waiting * 100.0 / f64::from(STATE_ENTRIES_MAX))
+    }
+
+    /// From now on lets through so many of 2³² events, 0 for all: less than the query's own sample keeps. Others are counted
+    /// as `budget`. A program that was compiled without a budget lets through what it did.
+    ///
+    /// # Errors
+    /// The kernel's refusal; then nothing changes.
+    pub fn thin(&self, keep: Keep) -> Result<(), LoadError> {
+        self.maps.keep.as_ref().map_or(Ok(()), |map| put_keep(map, keep))
     }
 
     /// Says whether it is a pair of programs.
@@ -351,7 +397,7 @@ impl LoadedProbe {
 
     /// The windows of a program that aggregates; `None` for others. There is one reader at a time.
     pub fn windows(&self) -> Option<WindowReader> {
-        self.maps.windows.as_ref().map(windows::Maps::reader)
+        self.maps.windows.as_ref().map(|windows| windows.reader(self.maps.keep.clone()))
     }
 
     /// What it counted since it was loaded.
@@ -370,7 +416,9 @@ impl LoadedProbe {
             events: (sum(Counter::Events) + swept).saturating_sub(foreign_ends),
             rows: sum(Counter::Rows),
             ring_full: sum(Counter::RingFull),
+            sampled: sum(Counter::Sampled),
             rate_limited: sum(Counter::RateLimited),
+            budget: sum(Counter::Budget),
             unreadable: sum(Counter::Unreadable),
             truncated: sum(Counter::Truncated),
             expression_error: sum(Counter::ExpressionError),

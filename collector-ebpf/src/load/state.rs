@@ -32,15 +32,24 @@ pub fn create(state: StateMap) -> Result<Map, LoadError> {
     }
 }
 
-/// Deletes what is older; says how many were.
+/// What a sweep found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Starts that were deleted.
+    pub deleted: u64,
+    /// Starts that wait on.
+    pub waiting: u64,
+}
+
+/// Deletes what is older; says how many were, and how many are left.
 ///
 /// Programs go on meanwhile: what they take first is not counted here, and a walk that they disturb begins again from the
 /// front, at most once for each entry.
-pub fn sweep(map: &Map, key_bytes: usize, value_bytes: usize, age: Duration) -> io::Result<u64> {
+pub fn sweep(map: &Map, key_bytes: usize, value_bytes: usize, age: Duration) -> io::Result<Swept> {
     let (mut key, mut next) = (vec![0_u8; key_bytes], vec![0_u8; key_bytes]);
     let mut value = vec![0_u8; value_bytes];
     let oldest_ns = monotonic_now_ns().saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
-    let mut stale = Vec::new();
+    let (mut stale, mut waiting) = (Vec::new(), 0);
     let mut known = map.next_key(None, &mut key)?;
     for _ in 0..2 * STATE_ENTRIES_MAX {
         if !known {
@@ -50,14 +59,16 @@ pub fn sweep(map: &Map, key_bytes: usize, value_bytes: usize, age: Duration) -> 
         let clock = value.get(NSECS_OFFSET..NSECS_OFFSET + 8).and_then(|bytes| bytes.try_into().ok());
         if is_there && clock.map(i64::from_le_bytes).is_some_and(|clock| clock <= oldest_ns) {
             stale.push(key.clone());
+        } else if is_there {
+            waiting += 1;
         }
         known = map.next_key(Some(&key), &mut next)?;
         std::mem::swap(&mut key, &mut next);
     }
     // Deleted behind the walk, so that it is not disturbed. A key may be seen twice, but is deleted once.
-    let mut swept = 0;
+    let mut deleted = 0;
     for key in stale {
-        swept += u64::from(map.delete(&key)?);
+        deleted += u64::from(map.delete(&key)?);
     }
-    Ok(swept)
+    Ok(Swept { deleted, waiting })
 }

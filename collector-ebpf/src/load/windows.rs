@@ -11,6 +11,7 @@ use super::cpu;
 use super::error::LoadError;
 use super::map::{Map, MapKind, MapSpec};
 use crate::compile::aggregate::plan::keys_default;
+use crate::compile::sample::Keep;
 use crate::object::{WindowMaps, other_key};
 
 /// Entries taken at once. The kernel gives whole buckets of its hash, which may hold a few entries each; when one does
@@ -35,6 +36,8 @@ struct Shared {
     key_bytes: usize,
     /// Words of a state on one CPU.
     state_words: usize,
+    /// Groups that a window has room for.
+    keys_max: u32,
     cpus: usize,
 }
 
@@ -44,6 +47,8 @@ pub struct WindowReader {
     shared: Arc<Shared>,
     /// Which of the hashes is open.
     open: usize,
+    /// What thins the program out; `None` where nothing does.
+    keep: Option<Arc<Map>>,
 }
 
 impl Maps {
@@ -73,7 +78,7 @@ impl Maps {
         let entry = [vec![0; value_bytes as usize], other_key(key_bytes as usize)].concat();
         zeros.put(&0_u32.to_ne_bytes(), &entry).map_err(refused("fill a map"))?;
         let state_words = value_bytes as usize / 8;
-        let shared = Arc::new(Shared { open, hashes, key_bytes: key_bytes as usize, state_words, cpus });
+        let shared = Arc::new(Shared { open, hashes, key_bytes: key_bytes as usize, state_words, keys_max, cpus });
         for hash in &shared.hashes {
             shared.put_other(hash).map_err(refused("put a state into a map"))?;
         }
@@ -97,8 +102,8 @@ impl Maps {
     }
 
     /// Reads them from the first window on.
-    pub fn reader(&self) -> WindowReader {
-        WindowReader { shared: Arc::clone(&self.shared), open: 0 }
+    pub fn reader(&self, keep: Option<Arc<Map>>) -> WindowReader {
+        WindowReader { shared: Arc::clone(&self.shared), open: 0, keep }
     }
 }
 
@@ -111,6 +116,20 @@ impl Shared {
 }
 
 impl WindowReader {
+    /// From now on so many of 2³² events are let through, 0 for all; see [`super::LoadedProbe::thin`]. Close the window at
+    /// once, so that all events of one stand for as many.
+    ///
+    /// # Errors
+    /// The kernel's refusal; then nothing changes.
+    pub fn thin(&self, keep: Keep) -> Result<(), LoadError> {
+        self.keep.as_ref().map_or(Ok(()), |map| super::put_keep(map, keep))
+    }
+
+    /// Groups that a window has room for.
+    pub fn keys_max(&self) -> u32 {
+        self.shared.keys_max
+    }
+
     /// Closes the open window and opens another. When it returns, the closed one stands still; read it with
     /// [`WindowReader::take_closed`] before the next call. Waits for the kernel: some 10 ms.
     ///

@@ -1,6 +1,6 @@
 //! One group of a window while it is put together.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::compute::cast;
@@ -31,6 +31,7 @@ enum After {
     /// The least or greatest of values of any type.
     Extreme(Option<ScalarValue>),
     Different(HashSet<ScalarValue>),
+    Frequencies(HashMap<ScalarValue, u64>),
 }
 
 /// The arguments of an aggregate that is computed after the kernel, a row for each of the kernel's groups.
@@ -53,7 +54,8 @@ impl Values {
         let Source::After { value, condition } = aggregate.source else { return Ok(Values::Nothing) };
         let condition = condition.map(|index| outputs[index].as_boolean().clone());
         let Some(value) = value.map(|index| &outputs[index]) else { return Ok(Values::Events(condition)) };
-        let any = matches!(aggregate.function, Function::CountDistinct | Function::Min | Function::Max);
+        let any =
+            matches!(aggregate.function, Function::CountDistinct | Function::TopK(_) | Function::Min | Function::Max);
         Ok(match value.data_type() {
             _ if any => Values::Any(value.clone(), condition),
             DataType::Float64 => Values::Floats(value.clone(), condition),
@@ -80,6 +82,7 @@ impl Group {
             (Values::Events(_) | Values::Integers(..), _) => After::Numbers(Numbers::default()),
             (Values::Floats(..), _) => After::Floats(Floats::default()),
             (Values::Any(..), Function::CountDistinct) => After::Different(HashSet::new()),
+            (Values::Any(..), Function::TopK(_)) => After::Frequencies(HashMap::new()),
             (Values::Any(..), _) => After::Extreme(None),
         });
         Group { inputs: vec![Numbers::default(); inputs], after: after.collect() }
@@ -114,6 +117,9 @@ impl Group {
                 (After::Different(different), Values::Any(array, _)) if array.is_valid(row) => {
                     different.insert(ScalarValue::try_from_array(array, row)?);
                 }
+                (After::Frequencies(frequencies), Values::Any(array, _)) if array.is_valid(row) => {
+                    *frequencies.entry(ScalarValue::try_from_array(array, row)?).or_default() += events;
+                }
                 (After::Extreme(extreme), Values::Any(array, _)) if array.is_valid(row) => {
                     let value = ScalarValue::try_from_array(array, row)?;
                     let wanted = if aggregate.function == Function::Min {
@@ -143,7 +149,48 @@ impl Group {
             After::Floats(floats) => floats.result(*function).cast_to(data_type),
             After::Extreme(None) => ScalarValue::try_from(data_type),
             After::Extreme(Some(value)) => value.cast_to(data_type),
+            After::Frequencies(frequencies) => {
+                let Function::TopK(number) = function else { return ScalarValue::try_from(data_type) };
+                ScalarValue::Utf8View(top(frequencies, *number)).cast_to(data_type)
+            }
             After::Different(different) => ScalarValue::Int64(i64::try_from(different.len()).ok()).cast_to(data_type),
         }
+    }
+}
+
+/// `[["nginx", 312], ["cron", 7]]`: the most frequent first, equals by value; `None` when there is none.
+fn top(frequencies: &HashMap<ScalarValue, u64>, number: usize) -> Option<String> {
+    let mut all: Vec<(&ScalarValue, u64)> = frequencies.iter().map(|(value, events)| (value, *events)).collect();
+    all.sort_by(|(left, left_events), (right, right_events)| {
+        right_events.cmp(left_events).then_with(|| left.partial_cmp(right).unwrap_or(std::cmp::Ordering::Equal))
+    });
+    let pairs: Vec<String> =
+        all.iter().take(number).map(|(value, events)| format!("[{}, {events}]", json(value))).collect();
+    (!pairs.is_empty()).then(|| format!("[{}]", pairs.join(", ")))
+}
+
+/// Numbers and booleans as they are, everything else as text.
+fn json(value: &ScalarValue) -> String {
+    match value {
+        ScalarValue::Int16(Some(_))
+        | ScalarValue::Int32(Some(_))
+        | ScalarValue::Int64(Some(_))
+        | ScalarValue::Boolean(Some(_)) => value.to_string(),
+        _ => serde_json::Value::String(value.to_string()).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_frequent_come_first_and_equals_by_value() {
+        let text = |text: &str| ScalarValue::Utf8View(Some(text.to_owned()));
+        let frequencies = HashMap::from([(text("b\""), 3), (text("c"), 7), (text("a"), 3), (text("d"), 1)]);
+        assert_eq!(top(&frequencies, 3).as_deref(), Some(r#"[["c", 7], ["a", 3], ["b\"", 3]]"#));
+        let numbers = HashMap::from([(ScalarValue::Int32(Some(5)), 2)]);
+        assert_eq!(top(&numbers, 3).as_deref(), Some("[[5, 2]]"));
+        assert_eq!(top(&HashMap::new(), 3), None);
     }
 }

@@ -7,7 +7,9 @@ mod group; // One group while it is put together.
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampNanosecondArray, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampNanosecondArray, UInt32Array,
+};
 use arrow::compute::{SortColumn, filter_record_batch, lexsort_to_indices, take};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::ScalarValue;
@@ -17,6 +19,7 @@ use crate::after::AfterCounts;
 use crate::compile::aggregate::WindowParts;
 use crate::compile::aggregate::plan::{Aggregate, Bucket, Source, WindowPlan};
 use crate::compile::layout::{KEY_OFFSET, Layout};
+use crate::compile::sample::{Keep, weight};
 use crate::decode::{ClockOffset, RecordDecoder};
 use crate::object::other_key;
 use group::{Group, Values};
@@ -31,6 +34,8 @@ pub struct Window {
     pub width_ns: i64,
     /// Whether the probe ran for all of it.
     pub complete: bool,
+    /// What was kept of the events to stay within a budget; 0 when nothing was left out for that.
+    pub keep: Keep,
 }
 
 /// What became of a window's events.
@@ -40,6 +45,8 @@ pub struct WindowRows {
     pub rows: RecordBatch,
     /// Events that are in them.
     pub events: u64,
+    /// Groups that the kernel kept.
+    pub kernel_groups: usize,
     /// Events that the filter after the kernel did not let through.
     pub filtered: u64,
     /// Events of groups that found no room and that the filter after the kernel could not be asked about.
@@ -110,6 +117,7 @@ impl WindowDecoder {
     pub fn finish(&mut self, window: Window, clock: &ClockOffset) -> Result<WindowRows> {
         let (states, other) = (std::mem::take(&mut self.states), self.other.take());
         let records = self.keys.records(clock)?;
+        let kernel_groups = states.len();
         let WindowParts { plan, keys, .. } = self.parts.as_ref();
         let mut counts = AfterCounts::default();
         let all: u64 = states.iter().map(|(events, _)| events).sum();
@@ -133,6 +141,7 @@ impl WindowDecoder {
         let mut rows = WindowRows {
             rows: RecordBatch::new_empty(Arc::clone(&self.parts.columns)),
             events: kept,
+            kernel_groups,
             filtered: all - kept,
             map_full: 0,
             expression_errors: 0,
@@ -181,6 +190,7 @@ impl WindowDecoder {
             Arc::new(Int64Array::from(vec![window.width_ns; count])),
             Arc::new(BooleanArray::from(vec![window.complete; count])),
             Arc::new(BooleanArray::from(other)),
+            Arc::new(Float64Array::from(vec![weight(if window.keep == 0 { plan.keep } else { window.keep }); count])),
         ];
         let firsts: UInt32Array = grouped.iter().map(|(first, _)| *first).collect();
         for keys in key_columns {

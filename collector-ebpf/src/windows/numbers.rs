@@ -97,7 +97,9 @@ impl Numbers {
     pub fn result(&self, function: Function, data_type: &DataType, clock: &ClockOffset) -> Result<ScalarValue> {
         let known = (self.count > 0).then_some(());
         let value = match function {
-            Function::Count | Function::CountDistinct => ScalarValue::Int64(i64::try_from(self.count).ok()),
+            Function::Count | Function::CountDistinct | Function::TopK(_) => {
+                ScalarValue::Int64(i64::try_from(self.count).ok())
+            }
             Function::Sum => ScalarValue::Int64(known.map(|()| self.sum as i64)),
             Function::Min => number(self.least, data_type, clock),
             Function::Max => number(self.greatest, data_type, clock),

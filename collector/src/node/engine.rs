@@ -91,6 +91,8 @@ pub struct Running {
     /// What makes rows of a program that aggregates.
     windows: Option<Windows>,
     tally: Arc<Tally>,
+    /// What the query itself keeps of 2³² events; 0 for all.
+    sample_keep: u32,
     /// How long attaching took.
     pub attach_time: Duration,
 }
@@ -138,7 +140,8 @@ impl Running {
             }
         };
         let (engine, attach_time) = (engine.clone(), Duration::ZERO);
-        Ok(Running { engine, number, loaded: Some(loaded), windows, tally, attach_time })
+        let sample_keep = compiled.sample_keep();
+        Ok(Running { engine, number, loaded: Some(loaded), windows, tally, sample_keep, attach_time })
     }
 
     fn begin_windows(&self, began_unix_ns: i64) {
@@ -228,6 +231,26 @@ impl Running {
         }
     }
 
+    /// What the query itself keeps of 2³² events; 0 for all.
+    pub fn sample_keep(&self) -> u32 {
+        self.sample_keep
+    }
+
+    /// From now on lets through so many of 2³² events, 0 for what the query itself keeps. Windows that are open end then: all
+    /// events of one stand for as many.
+    pub fn thin(&self, keep: u32) -> Result<(), LoadError> {
+        match &self.windows {
+            Some(windows) => windows.thin(keep),
+            None => self.loaded().thin(keep)?,
+        }
+        Ok(())
+    }
+
+    /// How full the map is in which it keeps groups or starts of pairs, percent; `None` where it keeps none, or none is known.
+    pub fn map_fill_percent(&self) -> Option<f64> {
+        self.loaded().state_fill_percent().or_else(|| self.tally.fill_percent())
+    }
+
     /// What the kernel says about the program; `None` when it does not answer.
     pub fn info(&self) -> Option<ProgramInfo> {
         self.loaded().info().ok()
@@ -268,6 +291,10 @@ pub struct Counts {
     pub aggregated: u64,
     /// Events that the part of the filter after the kernel did not let through.
     pub filtered: u64,
+    /// Events of a pair's first hook.
+    pub starts: u64,
+    /// Those of them that met their end.
+    pub paired: u64,
     /// Lost, by cause. events = rows + filtered + lost rows, once the rings are empty; of a program that aggregates,
     /// events = aggregated + filtered + `map_full`.
     pub losses: Losses,
@@ -280,7 +307,9 @@ impl Counts {
     pub fn new(kernel: &Counters, tally: &Tally) -> Counts {
         let mut losses = tally.losses();
         losses.add(Cause::RingFull, kernel.ring_full);
+        losses.add(Cause::Sampled, kernel.sampled);
         losses.add(Cause::RateLimited, kernel.rate_limited);
+        losses.add(Cause::Budget, kernel.budget);
         losses.add(Cause::Nested, kernel.nested);
         losses.add(Cause::UnpairedStart, kernel.unpaired_start);
         losses.add(Cause::UnpairedEnd, kernel.unpaired_end);
@@ -293,6 +322,8 @@ impl Counts {
             rows: tally.rows(),
             aggregated: kernel.aggregated.saturating_sub(tally.filtered() + tally.losses().get(Cause::MapFull)),
             filtered: tally.filtered(),
+            starts: kernel.starts,
+            paired: kernel.paired,
             losses,
             lag_ns: tally.lag_ns(),
         }

@@ -101,7 +101,7 @@ fn compiled(text: &str, kernel: &Kernel, processes: &Arc<Processes>) -> Result<C
     };
     let facts: Arc<dyn ProcessFacts> = processes.clone();
     let name = probe.name.value.trim_start_matches("pp_").to_owned();
-    let options = CompileOptions { name, node: String::new(), excluded_tgid: None, stored: false };
+    let options = CompileOptions { name, node: String::new(), excluded_tgid: None, stored: false, weighted: false };
     compile(&probe.query, kernel, &facts, &options)
 }
 

@@ -1,4 +1,4 @@
-//! How each probe is: counters each second, cost one second in thirty, rows of the health tables.
+//! How each probe is: counters and cost each second, rows of the health tables.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -20,8 +20,15 @@ use crate::node::outbox::{Item, Outbox};
 /// How often counters are read.
 const TICK: Duration = Duration::from_secs(1);
 
-/// One second in so many, the kernel measures the programs: measuring costs some 50 ns a run.
-const MEASURE_TICKS: u64 = 30;
+/// So long in each second, the kernel measures the programs: measuring costs some 50 ns a run, so a thirtieth of the runs
+/// pays it.
+const MEASURE_TIME: Duration = Duration::from_millis(33);
+
+/// The part that a measurement has in what is shown; the measurements before it share the rest.
+const SHOWN_PART: f64 = 0.1;
+
+/// The part that a measurement has in what budgets are kept by: one burst does not thin a probe out, two seconds do.
+const BUDGET_PART: f64 = 0.5;
 
 /// So often, a probe's health is written when it changed.
 const WRITE_TICKS: u64 = 10;
@@ -60,6 +67,8 @@ pub struct Rates {
     pub ns_per_event: Option<f64>,
     /// Share of one core, percent.
     pub cpu_percent: Option<f64>,
+    /// The same of the last seconds.
+    pub cpu_percent_now: Option<f64>,
 }
 
 impl Rates {
@@ -74,11 +83,26 @@ impl Rates {
     pub fn measure(&mut self, before: &ProgramInfo, after: &ProgramInfo, seconds: f64) {
         let runs = after.run_count.saturating_sub(before.run_count);
         let run_ns = after.run_time_ns.saturating_sub(before.run_time_ns) as f64;
+        let cpu_percent = run_ns / (seconds * 1e9) * 100.0;
         if runs > 0 {
-            self.ns_per_event = Some(run_ns / runs as f64);
+            self.ns_per_event = Some(smooth(self.ns_per_event, run_ns / runs as f64, SHOWN_PART));
         }
-        self.cpu_percent = Some(run_ns / (seconds * 1e9) * 100.0);
+        self.cpu_percent = Some(smooth(self.cpu_percent, cpu_percent, SHOWN_PART));
+        self.cpu_percent_now = Some(smooth(self.cpu_percent_now, cpu_percent, BUDGET_PART));
     }
+
+    /// Takes a guess for budgets, where nothing can be measured. It is not shown.
+    fn guess(&mut self) {
+        let cpu_percent = self.events_per_second * NS_PER_EVENT_UNMEASURED / 1e9 * 100.0;
+        self.cpu_percent_now = Some(smooth(self.cpu_percent_now, cpu_percent, BUDGET_PART));
+    }
+}
+
+/// What a run is taken to cost where the kernel does not let us measure: above what any of our own probes was measured at.
+const NS_PER_EVENT_UNMEASURED: f64 = 1_000.0;
+
+fn smooth(before: Option<f64>, now: f64, part: f64) -> f64 {
+    before.map_or(now, |before| before + (now - before) * part)
 }
 
 /// Writes rows of the health tables, each change once.
@@ -206,19 +230,19 @@ fn look(probes: &Probes, samples: &mut HashMap<ProbeId, Sample>, tick: u64) {
     if tick.is_multiple_of(WRITE_TICKS) {
         probes.write_health();
     }
-    if tick % MEASURE_TICKS == 1 {
-        measure(probes);
-    }
+    measure(probes);
+    probes.keep_within_budgets();
 }
 
-/// Lets the kernel measure every program for one second.
+/// Lets the kernel measure every program for a moment.
 fn measure(probes: &Probes) {
     let Ok(_measuring) = measure_runs() else {
-        return; // Kernels before 5.8 and lockdown refuse it: costs stay unknown.
+        // Kernels before 5.8 and lockdown refuse it, and whoever is not CAP_SYS_ADMIN: costs stay unknown.
+        return probes.ids().into_iter().for_each(|id| probes.rate(id, Rates::guess));
     };
     let before: HashMap<ProbeId, ProgramInfo> = probes.infos().collect();
     let began = Instant::now();
-    std::thread::sleep(TICK);
+    std::thread::sleep(MEASURE_TIME);
     let seconds = began.elapsed().as_secs_f64();
     for (id, after) in probes.infos() {
         if let Some(before) = before.get(&id) {

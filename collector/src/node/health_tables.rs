@@ -35,20 +35,31 @@ fn health_definition() -> TableDefinition {
             "ns_per_event",
             SqlType::DoublePrecision,
             true,
-            "mean time of a run of the program, measured one second in thirty; ns",
+            "mean time of a run of the program, measured a thirtieth of the time; ns",
         ),
-        Column::new(
-            "cpu_percent",
-            SqlType::DoublePrecision,
-            true,
-            "share of one core, from the last measurement; percent",
-        ),
+        Column::new("cpu_percent", SqlType::DoublePrecision, true, "share of one core in the last seconds; percent"),
         Column::new("kernel_bytes", SqlType::BigInt, false, "memory the kernel holds for its programs and maps; bytes"),
         Column::new(
             "lag_ms",
             SqlType::DoublePrecision,
             false,
             "from event to log for the oldest row of the last batch; ms",
+        ),
+        // Columns that came later stand last, and older tables have no values for them.
+        Column::new("aggregated", SqlType::BigInt, true, "events in rows of windows, or in the window that is open"),
+        Column::new(
+            "filtered",
+            SqlType::BigInt,
+            true,
+            "events that the part of the filter after the kernel did not let through",
+        ),
+        Column::new("starts", SqlType::BigInt, true, "events of the first hook of a pair that its filter let through"),
+        Column::new("paired", SqlType::BigInt, true, "starts that met their end"),
+        Column::new(
+            "map_fill_percent",
+            SqlType::DoublePrecision,
+            true,
+            "how full the map of groups was when the last window was closed, or the map of starts that wait; percent",
         ),
     ];
     let comment = Some("how each probe is: written every ten seconds when something changed".to_owned());
@@ -134,6 +145,11 @@ pub fn health_batch(time_unix_ns: i64, rows: &[HealthRow]) -> Result<RecordBatch
         floats(health().map(|health| health.cpu_percent)),
         integers(health().map(|health| Some(health.kernel_bytes as i64))),
         floats(rows.iter().map(|row| Some(row.lag_ns as f64 / 1e6))),
+        integers(health().map(|health| Some(health.aggregated as i64))),
+        integers(health().map(|health| Some(health.filtered as i64))),
+        integers(health().map(|health| Some(health.starts as i64))),
+        integers(health().map(|health| Some(health.paired as i64))),
+        floats(health().map(|health| health.map_fill_percent)),
     ];
     RecordBatch::try_new(arrow_schema(&health_definition().columns), columns)
 }

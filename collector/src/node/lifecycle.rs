@@ -16,6 +16,7 @@ use probepilot_sql::parse::parse_one;
 use probepilot_sql::statement::{CreateProbe, ProbeQuery, Statement};
 use probepilot_sql::{SqlError, SqlState};
 
+use crate::node::budget::{self, Cost, Share};
 use crate::node::clock::unix_now_ns;
 use crate::node::conform::Conform;
 use crate::node::engine::{Counts, Engine, RunOptions, Running};
@@ -78,6 +79,9 @@ enum Replaced {
     },
 }
 
+/// A probe is stopped after so many looks, one each second, at which even the least share was too much.
+const LOOKS_TOO_DEAR_MAX: u32 = 10;
+
 /// A probe that was asked for.
 struct Entry {
     name: String,
@@ -93,6 +97,12 @@ struct Entry {
     tally: Arc<Tally>,
     since_unix_ns: i64,
     rates: Rates,
+    /// Share of one core it may take, percent.
+    cpu_percent_max: Option<f64>,
+    /// Share of the events it is left.
+    share: Share,
+    /// Looks in a row at which even the least share was too much.
+    looks_too_dear: u32,
 }
 
 impl Entry {
@@ -108,6 +118,9 @@ impl Entry {
             tally: Arc::default(),
             since_unix_ns: unix_now_ns(),
             rates: Rates::default(),
+            cpu_percent_max: spec.cpu_percent_max,
+            share: Share::default(),
+            looks_too_dear: 0,
         }
     }
 
@@ -119,14 +132,19 @@ impl Entry {
     }
 
     fn report(&self, id: ProbeId, node: &str) -> (ProbeReport, u64) {
-        let Counts { events, rows, losses, lag_ns, .. } = self.counts();
-        let Rates { events_per_second, rows_per_second, ns_per_event, cpu_percent } = self.rates;
+        let Counts { events, rows, aggregated, filtered, starts, paired, losses, lag_ns } = self.counts();
+        let Rates { events_per_second, rows_per_second, ns_per_event, cpu_percent, .. } = self.rates;
         let kernel_bytes =
             self.running.as_ref().map_or(0, |running| running.info().map_or(0, |info| info.memory_bytes));
         let health = ProbeHealth {
             events,
             rows,
             rows_lost: losses.rows(),
+            aggregated,
+            filtered,
+            starts,
+            paired,
+            map_fill_percent: self.running.as_ref().and_then(Running::map_fill_percent),
             events_per_second,
             rows_per_second,
             ns_per_event,
@@ -134,7 +152,12 @@ impl Entry {
             kernel_bytes,
             since_unix_ns: self.since_unix_ns,
         };
-        let (version, state, reason) = (self.version, self.state, self.reason.clone());
+        let (version, mut state, mut reason) = (self.version, self.state, self.reason.clone());
+        if state == ProbeState::Running
+            && let Some(thinned) = self.share.reason()
+        {
+            (state, reason) = (ProbeState::Degraded, Some(thinned));
+        }
         (ProbeReport { id, version, node: node.to_owned(), state, reason, health }, lag_ns)
     }
 }
@@ -148,6 +171,8 @@ pub struct Probes {
     engine: Result<Arc<Engine>, Unavailable>,
     entries: Mutex<BTreeMap<ProbeId, Entry>>,
     writer: Mutex<Option<HealthWriter>>,
+    /// What the programs of all probes together may take, percent of one core.
+    cpu_percent_max: f64,
 }
 
 impl Probes {
@@ -158,9 +183,10 @@ impl Probes {
         kernel: Option<Arc<Kernel>>,
         engine: Result<Arc<Engine>, Unavailable>,
         writer: Option<HealthWriter>,
+        cpu_percent_max: f64,
     ) -> Probes {
         let (kernel, entries) = (Mutex::new(kernel), Mutex::default());
-        Probes { name, processes, kernel, engine, entries, writer: Mutex::new(writer) }
+        Probes { name, processes, kernel, engine, entries, writer: Mutex::new(writer), cpu_percent_max }
     }
 
     /// The processes of this host.
@@ -186,20 +212,28 @@ impl Probes {
 
     /// Compiles a query for this kernel, without touching its state.
     pub fn compile(&self, query: &ProbeQuery, name: &str, stored: bool) -> Result<CompiledProbe, SqlError> {
+        self.compile_as(query, name, stored, false)
+    }
+
+    fn compile_as(
+        &self,
+        query: &ProbeQuery,
+        name: &str,
+        stored: bool,
+        weighted: bool,
+    ) -> Result<CompiledProbe, SqlError> {
         let kernel = self.kernel()?;
         let facts: Arc<dyn ProcessFacts> = self.processes.clone();
-        let options = CompileOptions {
-            name: name.to_owned(),
-            node: self.name.to_string(),
-            excluded_tgid: Some(std::process::id()),
-            stored,
-        };
+        let (name, node) = (name.to_owned(), self.name.to_string());
+        let options = CompileOptions { name, node, excluded_tgid: Some(std::process::id()), stored, weighted };
         compile(query, &kernel, &facts, &options)
     }
 
     /// Compiles a statement as a stored probe, with its options.
     pub fn compile_probe(&self, probe: &CreateProbe, name: &str) -> Result<CompiledProbe, SqlError> {
-        let mut compiled = self.compile(&probe.query, name, true)?;
+        // Who has a budget of his own is told how much a row stands for when he is over it.
+        let weighted = probe.options.iter().any(|option| option.name == "max_cpu_percent");
+        let mut compiled = self.compile_as(&probe.query, name, true, weighted)?;
         let keys_max = probe.options.iter().find(|option| option.name == "max_keys");
         if let Some(keys_max) = keys_max.and_then(|option| option.value.parse().ok()) {
             compiled.set_keys_max(keys_max);
@@ -308,6 +342,9 @@ impl Probes {
         entry.version = spec.version;
         entry.state = ProbeState::Running;
         entry.reason = None;
+        entry.cpu_percent_max = spec.cpu_percent_max;
+        // The new version begins with all events, and is thinned out like the old one at the next look.
+        entry.share = Share::default();
         entry.leaving = entry.running.replace(running);
         if entry.leaving.is_none() {
             entry.since_unix_ns = unix_now_ns();
@@ -431,6 +468,65 @@ impl Probes {
     pub fn rate(&self, id: ProbeId, change: impl FnOnce(&mut Rates)) {
         if let Some(entry) = self.entries.lock().get_mut(&id) {
             change(&mut entry.rates);
+        }
+    }
+
+    /// Gives every probe the share of the events that keeps it within its own budget, and all of them within the node's. One
+    /// that is too dear even with the least is stopped: the host comes first.
+    pub fn keep_within_budgets(&self) {
+        for (id, name) in self.thin_out() {
+            tracing::error!(
+                probe = name,
+                "a probe was stopped: even with the least of its events it was over its budget"
+            );
+            self.stop_for(id, "stopped: even with the least of its events it took more than its budget");
+        }
+    }
+
+    /// Names those that are too dear.
+    fn thin_out(&self) -> Vec<(ProbeId, String)> {
+        let mut entries = self.entries.lock();
+        let mut probes: Vec<(ProbeId, &mut Entry)> =
+            entries.iter_mut().filter(|(_, entry)| entry.running.is_some()).map(|(id, entry)| (*id, entry)).collect();
+        let costs: Vec<Cost> = probes
+            .iter()
+            .map(|(_, entry)| Cost {
+                cpu_percent: entry.rates.cpu_percent_now,
+                cpu_percent_max: entry.cpu_percent_max,
+                share: entry.share,
+            })
+            .collect();
+        let mut too_dear = Vec::new();
+        let shares = budget::shares(&costs, self.cpu_percent_max);
+        for (((id, entry), cost), next) in probes.iter_mut().zip(&costs).zip(shares) {
+            entry.looks_too_dear = if cost.is_hopeless(next) { entry.looks_too_dear + 1 } else { 0 };
+            if entry.looks_too_dear >= LOOKS_TOO_DEAR_MAX {
+                too_dear.push((*id, entry.name.clone()));
+            }
+            let Some(running) = entry.running.as_ref().filter(|_| next != entry.share) else { continue };
+            match running.thin(next.keep(running.sample_keep())) {
+                Ok(()) => entry.share = next,
+                Err(error) => {
+                    tracing::error!(%error, probe = entry.name, "a probe over its budget could not be thinned out");
+                }
+            }
+        }
+        too_dear
+    }
+
+    /// Ends a probe's program, and keeps the probe with the reason.
+    fn stop_for(&self, id: ProbeId, reason: &str) {
+        let running = {
+            let mut entries = self.entries.lock();
+            let Some(entry) = entries.get_mut(&id) else { return };
+            (entry.state, entry.reason) = (ProbeState::Failed, Some(reason.to_owned()));
+            entry.running.take()
+        };
+        if let Some(running) = running {
+            let counters = running.stop();
+            if let Some(entry) = self.entries.lock().get_mut(&id) {
+                entry.before = entry.before.plus(counters);
+            }
         }
     }
 

@@ -58,6 +58,8 @@ pub struct NodeOptions {
     pub probes_enabled: bool,
     /// How much of command lines is shown and stored.
     pub cmdline: CmdlineSetting,
+    /// What the programs of all probes together may take, percent of all processors.
+    pub cpu_percent_max: f64,
     /// Where health and losses go; `None` writes none.
     pub health: Option<HealthTables>,
 }
@@ -81,7 +83,9 @@ impl Node {
     ///
     /// Never fails: what is missing is told by [`Node::unavailable`] and by every start.
     pub async fn start(options: NodeOptions) -> Arc<Node> {
-        let NodeOptions { name, rows, ring_bytes_total, probes_enabled, cmdline, health } = options;
+        let NodeOptions { name, rows, ring_bytes_total, probes_enabled, cmdline, cpu_percent_max, health } = options;
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let cpu_percent_max = cpu_percent_max * cpus as f64;
         let name: Arc<str> = name.into();
         let epoch = unix_now_ns() as u64;
         let (outbox, appender) = Outbox::start(rows, name.clone(), epoch);
@@ -95,7 +99,7 @@ impl Node {
                 let feed = allowed.is_ok().then(|| start_feed(&kernel, &processes)).flatten();
                 let settler = feed.as_ref().map(Feed::settler);
                 let engine = allowed.and_then(|()| start_engine(ring_bytes_total, outbox, settler));
-                let probes = Probes::new(name, processes, kernel.ok(), engine, writer);
+                let probes = Probes::new(name, processes, kernel.ok(), engine, writer, cpu_percent_max);
                 (Arc::new(probes), feed)
             }
         });

@@ -141,6 +141,8 @@ pub struct Tally {
     filtered: AtomicU64,
     handed_over: AtomicU64,
     lag_ns: AtomicU64,
+    /// An `f64`'s bits; 0 while there was none.
+    fill_percent: AtomicU64,
     lost: [AtomicU64; CAUSES],
 }
 
@@ -159,6 +161,18 @@ impl Tally {
     /// From event to log, for the oldest row of the last batch, nanoseconds.
     pub fn lag_ns(&self) -> u64 {
         self.lag_ns.load(Ordering::Relaxed)
+    }
+
+    /// How full the map of groups was when the last window was closed, percent; `None` before the first.
+    pub fn fill_percent(&self) -> Option<f64> {
+        let bits = self.fill_percent.load(Ordering::Relaxed);
+        (bits != 0).then(|| f64::from_bits(bits))
+    }
+
+    /// A window was closed whose map was so full, percent.
+    pub fn filled(&self, percent: f64) {
+        // An empty one is not none.
+        self.fill_percent.store(percent.max(f64::MIN_POSITIVE).to_bits(), Ordering::Relaxed);
     }
 
     /// Records the part of the filter that runs after the kernel did not let through.

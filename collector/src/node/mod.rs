@@ -18,6 +18,7 @@ pub mod windows; // Windows of programs that aggregate.
 pub mod engine; // Programs, rings and their drain.
 pub mod feed; // The events that keep the table of processes.
 pub mod health_tables; // `system.probe_health` and `system.probe_loss`.
+pub mod budget; // Shares of events that keep probes within their budgets.
 pub mod health; // Counters, rates and costs, each second.
 pub mod lifecycle; // Probes started, replaced, stopped.
 pub mod live; // A plain SELECT on a hook.

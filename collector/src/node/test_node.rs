@@ -54,6 +54,8 @@ pub async fn test_node(ring_bytes_total: usize) -> Option<TestNode> {
         ring_bytes_total,
         probes_enabled: true,
         cmdline: CmdlineSetting::Redacted,
+        // The tests flood it.
+        cpu_percent_max: 100.0,
         health: Some(HEALTH),
     })
     .await;
@@ -74,6 +76,7 @@ impl TestNode {
             table: TABLE,
             schema: arrow_schema(&plan.columns),
             rows_per_second_max,
+            cpu_percent_max: None,
         };
         self.node.start(spec).await.map(|started| started.notice)
     }

@@ -44,36 +44,54 @@ pub struct WindowOptions {
     pub settler: Option<Settler>,
 }
 
+/// What the thread is told.
+enum Order {
+    /// The program began; the first window opens.
+    Begin { unix_ns: i64 },
+    /// The program is thinned out from now on.
+    Thin { keep: u32 },
+}
+
 /// The thread. Dropping it makes the last window, when there is one, so detach the program first.
 pub struct Windows {
-    /// Takes when the program began; the thread ends when it is gone.
-    begin: Option<mpsc::Sender<i64>>,
+    /// The thread ends when it is gone.
+    orders: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Windows {
     /// Starts the thread, which waits for [`Windows::begin`].
     pub fn start(options: WindowOptions) -> io::Result<Windows> {
-        let (begin, stopped) = mpsc::channel();
+        let (send, orders) = mpsc::channel();
         let bucket = options.decoder.bucket();
         // One that begins in the middle of a bucket has not seen all of it; one without buckets begins with the query.
-        let worker = Worker { bucket, complete: bucket.is_none(), start_unix_ns: 0, stopped, options };
+        let complete = bucket.is_none();
+        let worker = Worker { bucket, complete, keep: 0, start_unix_ns: 0, orders, options };
         let thread = thread::Builder::new().name("windows".into()).spawn(move || worker.run())?;
-        Ok(Windows { begin: Some(begin), thread: Some(thread) })
+        Ok(Windows { orders: Some(send), thread: Some(thread) })
     }
 
     /// Opens the first window; `unix_ns` is before the program's first event.
     pub fn begin(&self, unix_ns: i64) {
-        if let Some(begin) = &self.begin {
+        self.order(Order::Begin { unix_ns });
+    }
+
+    /// Ends the open window, which becomes rows, and lets so many of 2³² events into the next; 0 for what the query keeps.
+    pub fn thin(&self, keep: u32) {
+        self.order(Order::Thin { keep });
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
             // A thread that has panicked has said so.
-            let _ = begin.send(unix_ns);
+            let _ = orders.send(order);
         }
     }
 }
 
 impl Drop for Windows {
     fn drop(&mut self) {
-        self.begin = None;
+        self.orders = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -83,17 +101,25 @@ impl Drop for Windows {
 struct Worker {
     options: WindowOptions,
     bucket: Option<Bucket>,
-    /// Gives the beginning, and ends when the program is detached.
-    stopped: mpsc::Receiver<i64>,
+    /// Ends when the program is detached.
+    orders: mpsc::Receiver<Order>,
     /// When the open window began.
     start_unix_ns: i64,
     /// Whether the open window was open from its bucket's beginning.
     complete: bool,
+    /// What is let into the open window; 0 for what the query keeps.
+    keep: u32,
 }
 
 impl Worker {
     fn run(mut self) {
-        let Ok(began_unix_ns) = self.stopped.recv() else { return };
+        let began_unix_ns = loop {
+            match self.orders.recv() {
+                Ok(Order::Begin { unix_ns }) => break unix_ns,
+                Ok(Order::Thin { keep }) => self.set_keep(keep),
+                Err(_) => return,
+            }
+        };
         self.start_unix_ns = self.bucket.map_or(began_unix_ns, |bucket| bucket.begin(began_unix_ns));
         if self.options.until_unix_ns.is_some_and(|until_unix_ns| until_unix_ns <= unix_now_ns()) {
             // Attaching took longer than the query lasts: what was counted came after its end.
@@ -103,8 +129,10 @@ impl Worker {
             let now_unix_ns = unix_now_ns();
             let end_unix_ns = self.end_unix_ns(now_unix_ns);
             let left = Duration::from_nanos(u64::try_from(end_unix_ns.saturating_sub(now_unix_ns)).unwrap_or(0));
-            match self.stopped.recv_timeout(left.min(CLOCK_WAIT_MAX)) {
-                Ok(_) | Err(RecvTimeoutError::Disconnected) => return self.last(),
+            match self.orders.recv_timeout(left.min(CLOCK_WAIT_MAX)) {
+                Ok(Order::Begin { .. }) => {}
+                Ok(Order::Thin { keep }) => self.thin(keep),
+                Err(RecvTimeoutError::Disconnected) => return self.last(),
                 Err(RecvTimeoutError::Timeout) if unix_now_ns() < end_unix_ns => {}
                 Err(RecvTimeoutError::Timeout) => {
                     self.close(end_unix_ns);
@@ -140,22 +168,48 @@ impl Worker {
         }
     }
 
-    /// Closes the open window and opens the next. Its end is the last moment at or behind `end_unix_ns` at which one may
-    /// end: when we come late, buckets that are over already are one window.
-    fn close(&mut self, end_unix_ns: i64) {
+    /// Lets another share of the events in, and ends the window: what it holds stands for as many as before. Events of the
+    /// microseconds between the two are in the window before.
+    fn thin(&mut self, keep: u32) {
+        let before = self.keep;
+        self.set_keep(keep);
         let now_unix_ns = unix_now_ns();
+        self.exchange();
+        self.send(now_unix_ns, false, before);
+        self.start_unix_ns = now_unix_ns;
+        self.complete = false;
+    }
+
+    fn set_keep(&mut self, keep: u32) {
+        match self.options.reader.thin(keep) {
+            Ok(()) => self.keep = keep,
+            Err(error) => {
+                tracing::error!(%error, probe = self.options.number, "a probe over its budget could not be thinned out")
+            }
+        }
+    }
+
+    /// Opens another window and takes what was in the open one.
+    fn exchange(&mut self) {
         let WindowOptions { reader, decoder, .. } = &mut self.options;
         let closed = reader.close().and_then(|()| reader.take_closed(|key, states| decoder.push(key, states)));
         if let Err(error) = closed {
             self.complete = false;
             tracing::error!(%error, probe = self.options.number, "a window could not be closed");
         }
+    }
+
+    /// Closes the open window and opens the next. Its end is the last moment at or behind `end_unix_ns` at which one may
+    /// end: when we come late, buckets that are over already are one window.
+    fn close(&mut self, end_unix_ns: i64) {
+        let now_unix_ns = unix_now_ns();
+        self.exchange();
         let bound = self.options.until_unix_ns.unwrap_or(i64::MAX);
         let end_unix_ns = match self.bucket {
             Some(bucket) if end_unix_ns < bound => bucket.begin(now_unix_ns).max(end_unix_ns).min(bound),
             _ => end_unix_ns,
         };
-        self.send(end_unix_ns, self.complete);
+        self.send(end_unix_ns, self.complete, self.keep);
         let begins_bucket = self.bucket.is_some_and(|bucket| bucket.begin(end_unix_ns) == end_unix_ns);
         self.start_unix_ns = end_unix_ns;
         self.complete = begins_bucket;
@@ -167,7 +221,7 @@ impl Worker {
         if let Err(error) = reader.take_open(|key, states| decoder.push(key, states)) {
             tracing::error!(%error, probe = self.options.number, "the last window could not be read");
         }
-        self.send(unix_now_ns(), false);
+        self.send(unix_now_ns(), false, self.keep);
     }
 
     fn finish(self) {
@@ -176,11 +230,12 @@ impl Worker {
         }
     }
 
-    fn send(&mut self, end_unix_ns: i64, complete: bool) {
-        let WindowOptions { number, decoder, target, tally, outbox, settler, .. } = &mut self.options;
+    fn send(&mut self, end_unix_ns: i64, complete: bool, keep: u32) {
+        let WindowOptions { number, reader, decoder, target, tally, outbox, settler, .. } = &mut self.options;
         let width_ns = (end_unix_ns - self.start_unix_ns).max(0);
         let ends_bucket = self.bucket.is_none_or(|bucket| bucket.begin(end_unix_ns) == end_unix_ns);
-        let window = Window { start_unix_ns: self.start_unix_ns, width_ns, complete: complete && ends_bucket };
+        let complete = complete && ends_bucket && keep == 0;
+        let window = Window { start_unix_ns: self.start_unix_ns, width_ns, complete, keep };
         if let Some(settler) = settler.as_ref().filter(|_| decoder.asks_for_processes()) {
             settler.settle();
         }
@@ -191,6 +246,7 @@ impl Worker {
                 return tally.lose(Cause::Detached, 1);
             }
         };
+        tally.filled(made.kernel_groups as f64 * 100.0 / f64::from(reader.keys_max().max(1)));
         tally.add_filtered(made.filtered);
         tally.lose(Cause::MapFull, made.map_full);
         tally.lose(Cause::ExpressionError, made.expression_errors);

@@ -12,6 +12,7 @@ pub mod comments; // Comments after select items.
 pub mod parse; // Text to statements.
 pub mod definition; // A probe's text, taken apart and put together.
 pub mod hooks; // Which names are hooks of the kernel.
+pub mod sample; // What share of rows TABLESAMPLE keeps.
 
 pub use error::{SqlError, SqlState};
 pub use parse::{parse, parse_one};

@@ -34,7 +34,7 @@ pub(super) fn plan(
     parameter_types: &[Option<DataType>],
 ) -> Result<(LogicalPlan, SchemaRef, Vec<DataType>)> {
     let mut statement = statement.clone();
-    rewrite::rewrite(&mut statement).map_err(external)?;
+    rewrite::rewrite(&mut statement, text).map_err(external)?;
     if let Err(unknown) = rewrite::check_functions(&statement, state) {
         let functions = state.scalar_functions().keys().chain(state.aggregate_functions().keys()).map(String::as_str);
         let near = nearest::hint(&nearest::nearest(&unknown.name, functions));

@@ -150,7 +150,7 @@ mod tests {
     /// The names a client is shown for the outermost select.
     fn names(sql: &str) -> Vec<String> {
         let Ours::Sql(mut statement) = probepilot_sql::parse_one(sql).unwrap() else { panic!("not plain SQL") };
-        super::super::rewrite(&mut statement).unwrap();
+        super::super::rewrite(&mut statement, "").unwrap();
         let Statement::Query(query) = *statement else { panic!("not a query") };
         let SetExpr::Select(select) = *query.body else { panic!("not a select") };
         let shown = select.projection.iter().map(|item| match item {

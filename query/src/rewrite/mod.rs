@@ -3,6 +3,7 @@
 mod column_names; // Names of unnamed columns, unique within a select.
 mod functions; // Functions that exist, and where they do not.
 mod subqueries; // Correlated scalar subqueries as joins.
+mod sample; // TABLESAMPLE as a filter.
 mod postgres; // Operators, casts and functions with PostgreSQL's spellings.
 
 use std::ops::ControlFlow;
@@ -14,21 +15,22 @@ pub use column_names::shown_name;
 pub use functions::check_functions;
 pub use subqueries::SubqueriesToJoins;
 
-/// Rewrites a statement for the planner.
-pub fn rewrite(statement: &mut Statement) -> Result<(), SqlError> {
-    let mut rewriter = Rewriter { depth: 0 };
+/// Rewrites a statement for the planner; `text` is the statement, for positions.
+pub fn rewrite(statement: &mut Statement, text: &str) -> Result<(), SqlError> {
+    let mut rewriter = Rewriter { depth: 0, text };
     match statement.visit(&mut rewriter) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
 }
 
-struct Rewriter {
+struct Rewriter<'a> {
     /// Queries around the place; 1 in the outermost.
     depth: usize,
+    text: &'a str,
 }
 
-impl VisitorMut for Rewriter {
+impl VisitorMut for Rewriter<'_> {
     type Break = SqlError;
 
     fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<SqlError> {
@@ -56,7 +58,10 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<SqlError> {
         postgres::table_function(factor);
-        ControlFlow::Continue(())
+        match sample::of_table(factor, self.text) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {

@@ -173,7 +173,7 @@ fn array_of_rows(mut query: Query) -> Expr {
     Expr::Subquery(Box::new(query_of(select)))
 }
 
-fn empty_select() -> Select {
+pub(super) fn empty_select() -> Select {
     use datafusion::sql::sqlparser::ast::SelectFlavor;
     use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
     Select {
@@ -204,7 +204,7 @@ fn empty_select() -> Select {
     }
 }
 
-fn query_of(select: Select) -> Query {
+pub(super) fn query_of(select: Select) -> Query {
     Query {
         with: None,
         body: Box::new(SetExpr::Select(Box::new(select))),
@@ -220,7 +220,7 @@ fn query_of(select: Select) -> Query {
 }
 
 /// A call of a function of ours.
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
     Expr::Function(Function {
         name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]),

@@ -75,6 +75,8 @@ impl Server {
         for door in ["--pg-listen", "--http-listen", "--grpc-listen"] {
             program.args([door, "127.0.0.1:0"]);
         }
+        // Tests flood their probes; those of budgets set their own, which comes later and wins.
+        program.env("PROBEPILOT_PROBE_CPU_MAX_PERCENT", "100");
         program.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = program.spawn().expect("the server's binary was built with this test");
         let printed = Arc::new(Printed::default());

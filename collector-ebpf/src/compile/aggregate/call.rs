@@ -13,7 +13,7 @@ use crate::functions::aggregates;
 
 /// What `GROUP BY` queries on hooks offer, for hints.
 const OFFERED: &str = "The aggregates are count, sum, min, max, avg, stddev, stddev_pop, var, var_pop, \
-     approx_percentile and histogram.";
+     approx_percentile, approx_top_k and histogram.";
 
 /// A call as we compute it.
 #[derive(Clone, Debug)]
@@ -50,6 +50,7 @@ pub fn read(call: &AggregateFunction, schema: &DFSchema, span: Span, text: &str)
         ("var_pop", false) => Function::Variance { sample: false, root: false },
         (aggregates::PERCENTILE, false) => Function::Percentile(share(args.get(1))?),
         (aggregates::HISTOGRAM, false) => Function::Histogram,
+        (aggregates::TOP_K, false) => Function::TopK(number(args.get(1))?),
         (_, true) => {
             return Err(SqlError::unsupported(format!("{name}(DISTINCT …) is not supported in a query on a hook"))
                 .hint("count(DISTINCT …) is."));
@@ -98,7 +99,7 @@ pub fn read(call: &AggregateFunction, schema: &DFSchema, span: Span, text: &str)
                 .hint("Cast it to bigint or double precision."));
         }
     }
-    let after_kernel = function == Function::CountDistinct;
+    let after_kernel = matches!(function, Function::CountDistinct | Function::TopK(_));
     Ok(Call { function, input: Input { value, condition, after_kernel, span, text: text.to_owned() }, data_type })
 }
 
@@ -116,6 +117,25 @@ fn integer_inside(expr: Expr, schema: &DFSchema, types: &[DataType]) -> Expr {
         }
         other => other,
     }
+}
+
+/// The most values that `approx_top_k` names.
+const TOP_MOST: i64 = 1_000;
+
+fn number(argument: Option<&Expr>) -> Result<usize, SqlError> {
+    let number = match argument {
+        Some(Expr::Literal(ScalarValue::Int64(number), _)) => *number,
+        _ => None,
+    };
+    let number =
+        number.filter(|number| (1..=TOP_MOST).contains(number)).and_then(|number| usize::try_from(number).ok());
+    number.ok_or_else(|| {
+        SqlError::new(
+            SqlState::INVALID_PARAMETER_VALUE,
+            format!("the number of values of {} must be a number from 1 to {TOP_MOST}", aggregates::TOP_K),
+        )
+        .hint("The ten most frequent values are approx_top_k(value, 10).")
+    })
 }
 
 fn share(argument: Option<&Expr>) -> Result<f64, SqlError> {

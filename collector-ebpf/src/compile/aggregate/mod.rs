@@ -28,9 +28,11 @@ use super::emit::{Part, Settings};
 use super::names::Scope;
 use super::pair::{self, key::Key};
 use super::program::{excluded, programs, return_hook, task_offsets};
+use super::sample::Sample;
 use super::split::{self, Input, PlacedInput, Planned, Split};
 use super::{
-    CompileOptions, CompiledProbe, Item, NamedItem, OutputColumn, bind_filter, item, layout, output_schema, position,
+    CompileOptions, CompiledProbe, Item, NamedItem, OutputColumn, WEIGHT_COLUMN, WEIGHT_COMMENT, bind_filter, item,
+    layout, output_schema, position,
 };
 use crate::after::AfterPart;
 use crate::explain;
@@ -45,7 +47,7 @@ use rewrite::Rewrite;
 const BUCKET_DEFAULT: Bucket = Bucket { width_ns: 10_000_000_000, origin_ns: 0 };
 
 /// Columns of the rows of a window that users cannot write, before those of groups and aggregates.
-pub const WINDOW_COLUMNS: [&str; 4] = [WINDOW, "#window_ns", "#complete", "#other"];
+pub const WINDOW_COLUMNS: [&str; 5] = [WINDOW, "#window_ns", "#complete", "#other", "#sample_weight"];
 
 /// The parts of a window's way after the kernel.
 #[derive(Debug)]
@@ -111,7 +113,8 @@ pub fn compile(
     let schema = rows_schema(&groups, &calls, &hook_schema)?;
     let has_keys = !groups.is_empty();
     let selected = if options.stored {
-        with_common_columns(selected, has_keys, &schema, options, text, hook_span)?
+        let has_weight = options.weighted || clauses.keep.is_some();
+        with_common_columns(selected, (has_keys, has_weight), &schema, options, text, hook_span)?
     } else {
         selected
     };
@@ -132,6 +135,7 @@ pub fn compile(
         aggregates,
         sort,
         limit: clauses.limit,
+        keep: clauses.keep.unwrap_or(0),
     };
     plan.value_bytes = plan::place(&mut plan.inputs);
     if plan.value_bytes > VALUE_BYTES_MAX {
@@ -152,6 +156,7 @@ pub fn compile(
         hook_span,
         excluded_tgid: excluded(options, &hook),
         rate_limited: false,
+        sample: Sample { keep: clauses.keep, budget: options.stored },
         task,
         part: Part::Whole,
         windows: Some(&plan),
@@ -178,6 +183,7 @@ pub fn compile(
         layout: Arc::new(layout),
         stack_bytes,
         windows: Some(Arc::new(parts)),
+        sample_keep: clauses.keep.unwrap_or(0),
     })
 }
 
@@ -228,7 +234,7 @@ fn comment_of(expr: &Expr, scope: &Scope<'_>) -> Option<String> {
 
 /// The columns of a window's rows before the select list.
 fn rows_schema(groups: &[(NamedItem, Planned)], calls: &[Call], hook: &DFSchema) -> Result<DFSchema, SqlError> {
-    let types = [super::names::time_type(), DataType::Int64, DataType::Boolean, DataType::Boolean];
+    let types = [super::names::time_type(), DataType::Int64, DataType::Boolean, DataType::Boolean, DataType::Float64];
     let mut fields: Vec<Field> =
         WINDOW_COLUMNS.iter().zip(types).map(|(name, data_type)| Field::new(*name, data_type, false)).collect();
     for (index, (_, planned)) in groups.iter().enumerate() {
@@ -242,10 +248,10 @@ fn rows_schema(groups: &[(NamedItem, Planned)], calls: &[Call], hook: &DFSchema)
     DFSchema::try_from(Schema::new(fields)).map_err(|error| SqlError::internal("cannot make a window's schema", error))
 }
 
-/// `time`, `node`, `window_ns`, `complete` first, and `other` last where there are keys.
+/// `time`, `node`, `window_ns`, `complete` first, and last `other` where there are keys, `sample_weight` where it samples.
 fn with_common_columns(
     items: Vec<Item>,
-    has_keys: bool,
+    (has_keys, has_weight): (bool, bool),
     schema: &DFSchema,
     options: &CompileOptions,
     text: &str,
@@ -260,7 +266,8 @@ fn with_common_columns(
         item("complete", "whether the probe ran for the whole window and lost nothing", column(2), span, false),
     ];
     let other = item("other", "all groups that found no room, together: their keys are NULL", column(3), span, false);
-    for known in own.iter().chain(has_keys.then_some(&other)) {
+    let weight = item(WEIGHT_COLUMN, WEIGHT_COMMENT, column(4), span, false);
+    for known in own.iter().chain(has_keys.then_some(&other)).chain(has_weight.then_some(&weight)) {
         let Some(given) = items.iter().find(|item| item.name == known.name) else { continue };
         if known.name == "time" && given.planned.expr == known.planned.expr {
             continue;
@@ -276,6 +283,7 @@ fn with_common_columns(
     }
     own.extend(items.into_iter().filter(|item| item.name != "time"));
     own.extend(has_keys.then_some(other));
+    own.extend(has_weight.then_some(weight));
     Ok(own)
 }
 

@@ -17,6 +17,7 @@ use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use crate::compile::expression::Expression;
+use crate::compile::sample::Keep;
 use crate::windows::buckets::BUCKETS;
 
 /// Bytes of the number of events, which every state begins with.
@@ -79,6 +80,8 @@ pub enum Function {
     Percentile(f64),
     /// The buckets themselves, as JSON.
     Histogram,
+    /// So many of the most frequent values with their numbers, as JSON.
+    TopK(usize),
 }
 
 /// Where the words of an input lie in a group's state; bytes from its start.
@@ -99,7 +102,7 @@ impl Cells {
         let wanted = Some(0);
         self.count = wanted;
         match function {
-            Function::Count | Function::CountDistinct => {}
+            Function::Count | Function::CountDistinct | Function::TopK(_) => {}
             Function::Sum | Function::Mean => self.sum = wanted,
             Function::Min => self.least = wanted,
             Function::Max => self.greatest = wanted,
@@ -199,6 +202,8 @@ pub struct WindowPlan {
     pub sort: Vec<SortOptions>,
     /// Rows of a window.
     pub limit: Option<u64>,
+    /// What the query's own `TABLESAMPLE` keeps; 0 for all.
+    pub keep: Keep,
 }
 
 /// Groups that fit into [`MAP_BYTES_DEFAULT`] on a host with so many CPUs.

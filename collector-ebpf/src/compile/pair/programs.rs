@@ -9,6 +9,7 @@ use crate::compile::CompileOptions;
 use crate::compile::emit::{self, Part, Settings};
 use crate::compile::layout::Layout;
 use crate::compile::program::{excluded, object, task_offsets};
+use crate::compile::sample::Sample;
 use crate::compile::split::Split;
 use crate::kernel::{Hook, Kernel};
 use crate::object::{ProgramObject, StateMap};
@@ -29,6 +30,7 @@ pub fn programs(
         hook_span: pair.span,
         excluded_tgid: excluded(options, &pair.hook),
         rate_limited: false,
+        sample: Sample::default(),
         task: task_offsets(kernel, &pair.start)?,
         part: Part::Start(pair),
         windows: None,

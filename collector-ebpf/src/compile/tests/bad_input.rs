@@ -21,14 +21,15 @@ fn try_compile(kernel: &Kernel, sql: &str, stored: bool) -> bool {
         },
         _ => return false,
     };
-    let options = CompileOptions { name: "test".into(), node: "here".into(), excluded_tgid: Some(1), stored };
+    let options =
+        CompileOptions { name: "test".into(), node: "here".into(), excluded_tgid: Some(1), stored, weighted: false };
     match compile(&query, kernel, &facts(), &options) {
         Ok(probe) => {
             assert!(!probe.explain(true).is_empty());
             match probe.window_decoder() {
                 None => assert_eq!(probe.decoder().finish(&ClockOffset::now()).unwrap().num_rows(), 0),
                 Some(mut decoder) => {
-                    let window = Window { start_unix_ns: 0, width_ns: 1, complete: true };
+                    let window = Window { start_unix_ns: 0, width_ns: 1, complete: true, keep: 0 };
                     assert!(decoder.finish(window, &ClockOffset::now()).unwrap().rows.num_rows() <= 1);
                 }
             }

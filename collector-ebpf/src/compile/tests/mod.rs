@@ -43,6 +43,7 @@ pub fn facts() -> Arc<dyn ProcessFacts> {
 }
 
 pub fn compile_on(kernel: &Kernel, sql: &str, stored: bool) -> Result<CompiledProbe, SqlError> {
-    let options = CompileOptions { name: "test".into(), node: "here".into(), excluded_tgid: Some(4242), stored };
+    let options =
+        CompileOptions { name: "test".into(), node: "here".into(), excluded_tgid: Some(4242), stored, weighted: false };
     compile(&probe_query(sql), kernel, &facts(), &options)
 }

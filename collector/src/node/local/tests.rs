@@ -228,6 +228,7 @@ async fn a_failed_version_leaves_the_old_one_running() {
         table: TABLE,
         schema: arrow::datatypes::Schema::empty().into(),
         rows_per_second_max: 10,
+        cpu_percent_max: None,
     };
     let error = test.node.start(spec).await.expect_err("there is no such column");
     assert_eq!(error.state, SqlState::UNDEFINED_COLUMN);
@@ -346,6 +347,7 @@ async fn without_probes_there_are_processes_and_plans_and_every_start_is_refused
         ring_bytes_total: RING_BYTES_DEFAULT,
         probes_enabled: false,
         cmdline: CmdlineSetting::Off,
+        cpu_percent_max: 1.0,
         health: None,
     })
     .await;
