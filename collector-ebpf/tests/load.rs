@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use probepilot_collector_ebpf::capability;
 use probepilot_collector_ebpf::kernel::{Hook, HookKind, Kernel};
-use probepilot_collector_ebpf::load::{LoadError, LoadOptions, LoadedProbe, Rings, measure_runs};
+use probepilot_collector_ebpf::load::{Counters, LoadError, LoadOptions, LoadedProbe, Rings, measure_runs};
 use probepilot_collector_ebpf::object::{Counter, Insn, MapRef, PSEUDO_MAP_FD, Patch, ProgramObject, SourceLine};
 use probepilot_sql::{SqlError, SqlState};
 
@@ -118,6 +118,63 @@ fn program(hook: &Arc<Hook>, name: &str) -> ProgramObject {
         state: None,
         companions: Vec::new(),
     }
+}
+
+/// A program by hand that counts its runs, and in each reads memory of the process that is not there.
+fn faulting_program(hook: &Arc<Hook>) -> ProgramObject {
+    let op = |code, dst, src, off, imm| Insn { code, dst, src, off, imm };
+    let counter = Counter::Events.offset();
+    let insns = vec![
+        op(0x62, 10, 0, -4, 0), // key 0
+        op(0xbf, 2, 10, 0, 0),
+        op(0x07, 2, 0, 0, -4),
+        op(0x18, 1, PSEUDO_MAP_FD, 0, 0),
+        op(0, 0, 0, 0, 0),
+        op(0x85, 0, 0, 0, 1),
+        op(0x15, 0, 0, 7, 0), // no counters: leave
+        op(0x79, 1, 0, counter, 0),
+        op(0x07, 1, 0, 0, 1),
+        op(0x7b, 0, 1, counter, 0),
+        op(0xbf, 1, 10, 0, 0),
+        op(0x07, 1, 0, 0, -16),
+        op(0xb7, 2, 0, 0, 8),
+        op(0xb7, 3, 0, 0, 8),   // nothing lies there
+        op(0x85, 0, 0, 0, 112), // probe_read_user
+        op(0xb7, 0, 0, 0, 0),
+        op(0x95, 0, 0, 0, 0),
+    ];
+    ProgramObject {
+        insns,
+        map_uses: vec![(3, MapRef::Counters)],
+        patches: Vec::new(),
+        lines: Vec::new(),
+        ..program(hook, "faulting")
+    }
+}
+
+#[test]
+fn events_that_happen_inside_of_the_program_are_kept_from_it_and_counted() {
+    const WRITES: u64 = 500;
+    let Some(kernel) = host() else { return };
+    let Ok(hook) = kernel.hook(&["tp_btf", "page_fault_kernel"]) else {
+        return println!("skipped: needs the tracepoint page_fault_kernel of x86");
+    };
+    let rings = Rings::new(1).unwrap();
+    let mut loaded = LoadedProbe::load(&faulting_program(&hook), &rings.map(), OPTIONS).unwrap();
+    loaded.attach().unwrap();
+    let mut pipe = [0; 2];
+    // SAFETY: room for two descriptors.
+    assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
+    // SAFETY: they are new and nobody else's.
+    let [_read, write] = pipe.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    for _ in 0..WRITES {
+        // SAFETY: nothing lies at 8, so the kernel's read faults, and it refuses with EFAULT.
+        assert_eq!(unsafe { libc::write(write.as_raw_fd(), 8 as *const libc::c_void, 1) }, -1);
+    }
+    loaded.detach();
+    let Counters { events, recursion, .. } = loaded.counters().unwrap();
+    assert!(recursion >= WRITES, "{recursion} of {WRITES}");
+    assert_eq!(events, 2 * recursion, "each run has made one event that it could not see");
 }
 
 const OPTIONS: LoadOptions = LoadOptions { probe_id: PROBE_ID, rows_per_second_max: 1_000 };

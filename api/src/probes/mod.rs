@@ -247,9 +247,9 @@ impl Probes {
         }
         let stored = self.control.set_enabled(probe.id, enabled).await?;
         if enabled {
-            self.deadlines.note(&stored)
+            self.deadlines.note(&stored);
         } else {
-            self.deadlines.forget(probe.id)
+            self.deadlines.forget(probe.id);
         }
         Ok(Done { notices })
     }

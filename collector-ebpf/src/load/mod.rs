@@ -67,6 +67,8 @@ pub struct LoadedProbe {
     waiting: AtomicU64,
     /// Ends that came while the ends were attached and the starts were not.
     early_ends: u64,
+    /// Events that the kernel kept from seats which are gone.
+    recursion_before: u64,
     /// Ends without a start when another version took over: those that come later have their starts there.
     ends_at_take_over: Option<u64>,
 }
@@ -74,7 +76,7 @@ pub struct LoadedProbe {
 /// A probe's own maps.
 #[derive(Debug)]
 struct Maps {
-    counters: Map,
+    counters: Arc<Map>,
     bucket: Option<Map>,
     keep: Option<Arc<Map>>,
     scratch: Option<Map>,
@@ -95,7 +97,7 @@ impl Maps {
         let all = std::iter::once(object).chain(&object.companions);
         let scratch_bytes = all.map(|object| object.scratch_bytes).max().unwrap_or(0).next_multiple_of(8).max(8);
         Ok(Maps {
-            counters: map(MapKind::PerCpuArray, "counters", Counter::ALL.len() as u32 * 8, 1)?,
+            counters: Arc::new(map(MapKind::PerCpuArray, "counters", Counter::ALL.len() as u32 * 8, 1)?),
             bucket: uses(MapRef::Bucket).then(|| map(MapKind::Array, "bucket", BUCKET_BYTES, 1)).transpose()?,
             keep: uses(MapRef::Keep).then(|| map(MapKind::Array, "keep", KEEP_BYTES, 1).map(Arc::new)).transpose()?,
             scratch: uses(MapRef::Scratch)
@@ -150,7 +152,7 @@ impl Maps {
     fn fds(&self) -> Vec<BorrowedFd<'_>> {
         let keep = self.keep.as_deref();
         [
-            Some(&self.counters),
+            Some(self.counters.as_ref()),
             self.bucket.as_ref(),
             keep,
             self.scratch.as_ref(),
@@ -194,6 +196,8 @@ pub struct Counters {
     pub unpaired_end: u64,
     pub aggregated: u64,
     pub map_full: u64,
+    /// Events that the kernel did not show to the program, as it was running already.
+    pub recursion: u64,
 }
 
 impl Counters {
@@ -216,6 +220,7 @@ impl Counters {
             unpaired_end: self.unpaired_end + other.unpaired_end,
             aggregated: self.aggregated + other.aggregated,
             map_full: self.map_full + other.map_full,
+            recursion: self.recursion + other.recursion,
         }
     }
 }
@@ -244,6 +249,7 @@ impl LoadedProbe {
             swept: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             early_ends: 0,
+            recursion_before: 0,
             rings: rings.clone(),
             hook: object.hook.clone(),
         })
@@ -382,6 +388,8 @@ impl LoadedProbe {
 
     /// Takes what holds it at hooks, for a thread that may wait: dropping that detaches.
     pub fn let_go(&mut self) -> Seats {
+        // The count goes with the seats.
+        self.recursion_before = self.recursion_misses().unwrap_or(self.recursion_before);
         Seats(self.seat.take().into_iter().chain(self.companion_seats.drain(..)).collect())
     }
 
@@ -397,7 +405,10 @@ impl LoadedProbe {
 
     /// The windows of a program that aggregates; `None` for others. There is one reader at a time.
     pub fn windows(&self) -> Option<WindowReader> {
-        self.maps.windows.as_ref().map(|windows| windows.reader(self.maps.keep.clone()))
+        self.maps
+            .windows
+            .as_ref()
+            .map(|windows| windows.reader(self.maps.keep.clone(), Arc::clone(&self.maps.counters)))
     }
 
     /// What it counted since it was loaded.
@@ -412,8 +423,9 @@ impl LoadedProbe {
         let swept = self.swept.load(Ordering::Relaxed);
         let late_ends = self.ends_at_take_over.map_or(0, |ends| sum(Counter::UnpairedEnd).saturating_sub(ends));
         let foreign_ends = self.early_ends + late_ends;
+        let recursion = self.recursion_misses()?;
         Ok(Counters {
-            events: (sum(Counter::Events) + swept).saturating_sub(foreign_ends),
+            events: (sum(Counter::Events) + swept + recursion).saturating_sub(foreign_ends),
             rows: sum(Counter::Rows),
             ring_full: sum(Counter::RingFull),
             sampled: sum(Counter::Sampled),
@@ -429,7 +441,13 @@ impl LoadedProbe {
             unpaired_end: sum(Counter::UnpairedEnd).saturating_sub(foreign_ends),
             aggregated: sum(Counter::Aggregated),
             map_full: sum(Counter::MapFull),
+            recursion,
         })
+    }
+
+    fn recursion_misses(&self) -> io::Result<u64> {
+        let seats = self.seat.iter().chain(&self.companion_seats);
+        seats.map(Seat::recursion_misses).sum::<io::Result<u64>>().map(|seen| self.recursion_before + seen)
     }
 
     /// What the kernel says about it.

@@ -180,6 +180,13 @@ pub fn info(program: BorrowedFd, maps: &[BorrowedFd]) -> io::Result<ProgramInfo>
     })
 }
 
+/// Events the kernel left out because the program was already running on that CPU, or one of ours was that events of this
+/// kind do not interrupt. Counted always; 0 before Linux 5.12.
+pub fn recursion_misses(program: BorrowedFd) -> io::Result<u64> {
+    let answer = object_info(program, INFO_BYTES)?;
+    Ok(u64::from_ne_bytes(answer[208..216].try_into().expect("eight bytes")))
+}
+
 /// Gives types to the kernel.
 pub fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
     #[repr(C)]

@@ -75,6 +75,11 @@ impl Seat {
         *self.hook == *hook
     }
 
+    /// Events that the kernel kept from the stub; see [`program::recursion_misses`].
+    pub fn recursion_misses(&self) -> std::io::Result<u64> {
+        program::recursion_misses(self.stub.as_fd())
+    }
+
     /// What the kernel says about stub and slot. Runs are counted here, for every program that sat in the slot: the kernel
     /// does not count those it only jumps into.
     pub fn info(&self) -> std::io::Result<ProgramInfo> {

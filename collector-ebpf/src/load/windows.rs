@@ -12,7 +12,7 @@ use super::error::LoadError;
 use super::map::{Map, MapKind, MapSpec};
 use crate::compile::aggregate::plan::keys_default;
 use crate::compile::sample::Keep;
-use crate::object::{WindowMaps, other_key};
+use crate::object::{Counter, WindowMaps, other_key};
 
 /// Entries taken at once. The kernel gives whole buckets of its hash, which may hold a few entries each; when one does
 /// not fit, more are taken at once.
@@ -20,6 +20,9 @@ const BATCH_ENTRIES: u32 = 256;
 
 /// Entries taken at once at most: no bucket of a hash holds so many.
 const BATCH_ENTRIES_MAX: u32 = 1 << 16;
+
+/// What is missing in the windows.
+const LOSSES: [Counter; 4] = [Counter::Nested, Counter::UnpairedStart, Counter::UnpairedEnd, Counter::MapFull];
 
 /// The maps of a program that aggregates.
 #[derive(Debug)]
@@ -49,6 +52,7 @@ pub struct WindowReader {
     open: usize,
     /// What thins the program out; `None` where nothing does.
     keep: Option<Arc<Map>>,
+    counters: Arc<Map>,
 }
 
 impl Maps {
@@ -102,8 +106,8 @@ impl Maps {
     }
 
     /// Reads them from the first window on.
-    pub fn reader(&self, keep: Option<Arc<Map>>) -> WindowReader {
-        WindowReader { shared: Arc::clone(&self.shared), open: 0, keep }
+    pub fn reader(&self, keep: Option<Arc<Map>>, counters: Arc<Map>) -> WindowReader {
+        WindowReader { shared: Arc::clone(&self.shared), open: 0, keep, counters }
     }
 }
 
@@ -123,6 +127,15 @@ impl WindowReader {
     /// The kernel's refusal; then nothing changes.
     pub fn thin(&self, keep: Keep) -> Result<(), LoadError> {
         self.keep.as_ref().map_or(Ok(()), |map| super::put_keep(map, keep))
+    }
+
+    /// Events that the program lost since it was loaded, for whatever reason but a sample or a budget.
+    ///
+    /// # Errors
+    /// When the kernel has no memory for the answer.
+    pub fn lost(&self) -> io::Result<u64> {
+        let sums = self.counters.per_cpu_sums::<{ Counter::ALL.len() }>()?;
+        Ok(LOSSES.iter().map(|counter| sums[*counter as usize]).sum())
     }
 
     /// Groups that a window has room for.

@@ -314,6 +314,7 @@ impl Counts {
         losses.add(Cause::UnpairedStart, kernel.unpaired_start);
         losses.add(Cause::UnpairedEnd, kernel.unpaired_end);
         losses.add(Cause::MapFull, kernel.map_full);
+        losses.add(Cause::Recursion, kernel.recursion);
         losses.add(Cause::Unreadable, kernel.unreadable);
         losses.add(Cause::Truncated, kernel.truncated);
         losses.add(Cause::ExpressionError, kernel.expression_error);

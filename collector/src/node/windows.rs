@@ -66,7 +66,7 @@ impl Windows {
         let bucket = options.decoder.bucket();
         // One that begins in the middle of a bucket has not seen all of it; one without buckets begins with the query.
         let complete = bucket.is_none();
-        let worker = Worker { bucket, complete, keep: 0, start_unix_ns: 0, orders, options };
+        let worker = Worker { bucket, complete, keep: 0, lost: 0, start_unix_ns: 0, orders, options };
         let thread = thread::Builder::new().name("windows".into()).spawn(move || worker.run())?;
         Ok(Windows { orders: Some(send), thread: Some(thread) })
     }
@@ -109,6 +109,8 @@ struct Worker {
     complete: bool,
     /// What is let into the open window; 0 for what the query keeps.
     keep: u32,
+    /// Events that the program had lost when the open window began.
+    lost: u64,
 }
 
 impl Worker {
@@ -184,7 +186,7 @@ impl Worker {
         match self.options.reader.thin(keep) {
             Ok(()) => self.keep = keep,
             Err(error) => {
-                tracing::error!(%error, probe = self.options.number, "a probe over its budget could not be thinned out")
+                tracing::error!(%error, probe = self.options.number, "a probe over its budget could not be thinned out");
             }
         }
     }
@@ -196,6 +198,11 @@ impl Worker {
         if let Err(error) = closed {
             self.complete = false;
             tracing::error!(%error, probe = self.options.number, "a window could not be closed");
+        }
+        // What is lost while the maps are exchanged is missing in one of the two: it is told of the window before.
+        let lost = self.options.reader.lost().unwrap_or(u64::MAX);
+        if std::mem::replace(&mut self.lost, lost) != lost {
+            self.complete = false;
         }
     }
 
