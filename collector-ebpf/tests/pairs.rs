@@ -88,7 +88,7 @@ impl Running {
         self.rings.drain(|record| decoder.push(record).unwrap());
         let (rows, counters) = (decoder.finish(&ClockOffset::now()).unwrap(), self.counters());
         let lost = counters.unpaired_start + counters.unpaired_end + counters.map_full + counters.nested;
-        let lost = lost + counters.ring_full + counters.rate_limited;
+        let lost = lost + counters.ring_full + counters.rate_limited + counters.recursion;
         assert_eq!(counters.events, counters.rows + lost, "{counters:?}");
         assert_eq!(counters.rows, rows.num_rows() as u64);
         (rows, counters)
@@ -119,6 +119,59 @@ fn call(number: libc::c_long, times: usize) {
         // SAFETY: both calls that are made so, getppid and getpgid of ourselves, read nothing of ours.
         unsafe { libc::syscall(number, 0) };
     }
+}
+
+#[test]
+fn kernel_programs_that_interrupt_each_other_keep_their_values_apart() {
+    const THREADS: usize = 8;
+    let Some(kernel) = host() else { return };
+    // Wake-ups come from tasks and from interrupts, and switches in between: both build what they keep in memory per CPU.
+    let sql = format!(
+        "SELECT w.p.pid AS woken, s.next.pid AS runs, w.p.comm AS woken_name, s.next.comm AS runs_name, \
+         kernel_string(w.p.cgroups.dfl_cgrp.kn.name, 200) AS woken_group, \
+         kernel_string(s.next.cgroups.dfl_cgrp.kn.name, 200) AS runs_group \
+         FROM tp_btf.sched_wakeup w JOIN tp_btf.sched_switch s ON w.p.pid = s.next.pid WHERE w.p.tgid = {}",
+        std::process::id()
+    );
+    let running = Running::start(&kernel, &sql);
+    let until = Instant::now() + Duration::from_millis(1_500);
+    std::thread::scope(|scope| {
+        for pair in 0..THREADS / 2 {
+            let (to, from) = (std::sync::mpsc::sync_channel(0), std::sync::mpsc::sync_channel(0));
+            let name = |side: &str| std::thread::Builder::new().name(format!("{side}-{pair}-abcdefg"));
+            name("ping")
+                .spawn_scoped(
+                    scope,
+                    move || while Instant::now() < until && to.0.send(()).is_ok() && from.1.recv().is_ok() {},
+                )
+                .unwrap();
+            name("pong").spawn_scoped(scope, move || while to.1.recv().is_ok() && from.0.send(()).is_ok() {}).unwrap();
+        }
+        for sleeper in 0..2 {
+            // Timers wake these from interrupts.
+            let thread = std::thread::Builder::new().name(format!("sleep-{sleeper}-abcd"));
+            let sleep = move || {
+                while Instant::now() < until {
+                    std::thread::sleep(Duration::from_micros(50));
+                }
+            };
+            thread.spawn_scoped(scope, sleep).unwrap();
+        }
+    });
+    let (rows, counters) = running.end();
+    assert!(rows.num_rows() > 1_000, "{counters:?}");
+    assert_eq!(bigints(&rows, "woken"), bigints(&rows, "runs"));
+    let mut names = std::collections::BTreeSet::new();
+    for (woken, runs) in texts(&rows, "woken_name").into_iter().zip(texts(&rows, "runs_name")) {
+        // A thread is woken first with the name of who made it.
+        let (woken, runs) = (woken.unwrap(), runs.unwrap());
+        assert!(woken == runs || !woken.contains("-abc"), "{woken} {runs}");
+        names.insert(runs);
+    }
+    for part in ["ping-0", "pong-3", "sleep-1"] {
+        assert!(names.iter().any(|name| name.starts_with(part)), "{names:?}");
+    }
+    assert_eq!(texts(&rows, "woken_group"), texts(&rows, "runs_group"));
 }
 
 #[test]

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 pub use error::LoadError;
 pub use program::ProgramInfo;
-pub use rings::{Interrupter, RingMap, Rings};
+pub use rings::{Interrupter, RingMap, RingWatch, Rings};
 pub use state::STATE_AGE_MAX;
 pub use windows::WindowReader;
 

@@ -66,6 +66,20 @@ impl RingMap {
     }
 }
 
+/// Says from another thread whether records wait in the rings.
+#[derive(Clone)]
+pub struct RingWatch(Arc<[(Arc<Mapping>, Arc<Mapping>)]>);
+
+impl RingWatch {
+    /// Whether the reader has taken every record that programs have made by now. What it took it has handed on by then, but
+    /// what became of it only the reader knows.
+    pub fn is_empty(&self) -> bool {
+        self.0
+            .iter()
+            .all(|(consumer, producer)| consumer.position(Ordering::SeqCst) == producer.position(Ordering::SeqCst))
+    }
+}
+
 /// Ends a [`Rings::wait`] from another thread.
 #[derive(Clone, Debug)]
 pub struct Interrupter(Arc<OwnedFd>);
@@ -142,6 +156,11 @@ impl Rings {
         Interrupter(self.interrupt.clone())
     }
 
+    /// Looks at them from another thread.
+    pub fn watch(&self) -> RingWatch {
+        RingWatch(self.rings.iter().map(|ring| (Arc::clone(&ring.consumer), Arc::clone(&ring.producer))).collect())
+    }
+
     /// Memory of all rings.
     pub fn bytes_total(&self) -> usize {
         self.rings.len() * self.map.ring_bytes
@@ -182,9 +201,9 @@ impl Rings {
 struct Ring {
     map: Map,
     /// Our page: where we have read to. Written by us only.
-    consumer: Mapping,
+    consumer: Arc<Mapping>,
     /// The programs' page, then the records twice.
-    producer: Mapping,
+    producer: Arc<Mapping>,
     /// The ring's size less one.
     mask: usize,
     /// Our position.
@@ -209,16 +228,15 @@ impl Ring {
             Mapping::new(map.as_fd(), length, offset, protection)
                 .map_err(|source| LoadError::Refused { what: "map a ring buffer".to_string(), source })
         };
-        let consumer = mapped(page, 0, libc::PROT_READ | libc::PROT_WRITE)?;
-        let producer = mapped(page + 2 * bytes, page, libc::PROT_READ)?;
+        let consumer = Arc::new(mapped(page, 0, libc::PROT_READ | libc::PROT_WRITE)?);
+        let producer = Arc::new(mapped(page + 2 * bytes, page, libc::PROT_READ)?);
         Ok(Ring { map, consumer, producer, mask: bytes - 1, position: 0, published: 0 })
     }
 
     fn drain(&mut self, on_record: &mut impl FnMut(&[u8])) -> usize {
         let (mut count, start) = (0, self.position);
         'full: loop {
-            // SAFETY: the programs' position is the first word of their page, aligned, and only read atomically.
-            let produced = unsafe { self.producer.address.cast::<AtomicUsize>().as_ref() }.load(Ordering::Acquire);
+            let produced = self.producer.position(Ordering::Acquire);
             if self.position == produced {
                 break;
             }
@@ -295,6 +313,14 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         Ok(Mapping { address: NonNull::new(address.cast()).expect("the kernel maps nothing at 0"), bytes })
+    }
+}
+
+impl Mapping {
+    /// The position that it begins with.
+    fn position(&self, order: Ordering) -> usize {
+        // SAFETY: a position is the first word of its page, aligned, and only accessed atomically.
+        unsafe { self.address.cast::<AtomicUsize>().as_ref() }.load(order)
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use probepilot_collector_ebpf::decode::ClockOffset;
-use probepilot_collector_ebpf::load::{Interrupter, Rings};
+use probepilot_collector_ebpf::load::{Interrupter, RingWatch, Rings};
 use tokio::sync::oneshot;
 
 use crate::node::clock::monotonic_now_ns;
@@ -15,11 +16,30 @@ use crate::node::outbox::{Item, Outbox};
 use crate::node::record::RecordHeader;
 use crate::node::slot::Slot;
 
-/// How long records of stored probes gather after the ring woke us: at most 500 wakes a second.
-pub const STORED_GATHER: Duration = Duration::from_millis(2);
+/// How long records gather after the ring woke us.
+#[derive(Clone, Copy, Debug)]
+pub struct Gather {
+    /// After it was idle.
+    pub idle: Duration,
+    /// When it wakes us again at once. Each batch costs some wakes of threads, whatever its size.
+    pub busy: Duration,
+}
 
-/// How long records of a live query gather.
-pub const LIVE_GATHER: Duration = Duration::from_micros(200);
+impl Gather {
+    /// The same always.
+    pub const fn always(time: Duration) -> Gather {
+        Gather { idle: time, busy: time }
+    }
+}
+
+/// For stored probes: a row has 10 ms to become visible. At most 250 batches a second.
+pub const STORED_GATHER: Gather = Gather { idle: Duration::from_millis(2), busy: Duration::from_millis(4) };
+
+/// A ring that wakes us so soon after it was emptied is busy.
+const BUSY_AGAIN: Duration = Duration::from_millis(2);
+
+/// For a live query.
+pub const LIVE_GATHER: Gather = Gather::always(Duration::from_micros(200));
 
 /// From the answer to a hand-over to its moment.
 pub const HAND_OVER_DELAY: Duration = Duration::from_millis(1);
@@ -49,11 +69,18 @@ enum Command {
 pub struct Settler {
     commands: mpsc::Sender<Command>,
     interrupter: Interrupter,
+    watch: RingWatch,
+    /// Whether the other drain has records that it has not handed on.
+    at_work: Arc<AtomicBool>,
 }
 
 impl Settler {
     /// Waits until the other drain has emptied its rings once more, at most [`SETTLE_MAX`].
     pub fn settle(&self) {
+        // In this order: what was taken from a ring that is empty is at work until it is handed on.
+        if self.watch.is_empty() && !self.at_work.load(Ordering::SeqCst) {
+            return;
+        }
         let (done, wait) = mpsc::sync_channel(1);
         // A drain that has stopped has nothing to tell.
         if self.commands.send(Command::Settle(done)).is_ok() {
@@ -67,8 +94,8 @@ impl Settler {
 
 /// How rings are drained.
 pub struct DrainOptions {
-    /// How long records gather after the ring woke us.
-    pub gather: Duration,
+    /// How long records gather.
+    pub gather: Gather,
     /// Where tables' rows go; without one only feeds and live queries may be added.
     pub outbox: Option<Outbox>,
     /// Who is heard before rows are made.
@@ -79,6 +106,8 @@ pub struct DrainOptions {
 pub struct Drain {
     commands: mpsc::Sender<Command>,
     interrupter: Interrupter,
+    watch: RingWatch,
+    at_work: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -86,12 +115,14 @@ impl Drain {
     /// Starts a thread that empties `rings`.
     pub fn start(rings: Rings, options: DrainOptions) -> io::Result<Drain> {
         let DrainOptions { gather, outbox, settler } = options;
-        let interrupter = rings.interrupter();
+        let (interrupter, watch) = (rings.interrupter(), rings.watch());
+        let at_work = Arc::new(AtomicBool::new(false));
         // Unbounded, as only we send, and who sends waits for the answer or holds the only handle.
         let (commands, receiver) = mpsc::channel();
         let worker = Worker {
             rings,
             gather,
+            at_work: at_work.clone(),
             outbox,
             settler,
             receiver,
@@ -100,7 +131,7 @@ impl Drain {
             clock: ClockOffset::now(),
         };
         let thread = thread::Builder::new().name("drain".into()).spawn(move || worker.run())?;
-        Ok(Drain { commands, interrupter, thread: Some(thread) })
+        Ok(Drain { commands, interrupter, watch, at_work, thread: Some(thread) })
     }
 
     /// Takes the records of a program from the answer on: it may be attached then, not before.
@@ -127,7 +158,12 @@ impl Drain {
 
     /// What another drain waits with for this one.
     pub fn settler(&self) -> Settler {
-        Settler { commands: self.commands.clone(), interrupter: self.interrupter.clone() }
+        Settler {
+            commands: self.commands.clone(),
+            interrupter: self.interrupter.clone(),
+            watch: self.watch.clone(),
+            at_work: self.at_work.clone(),
+        }
     }
 
     fn tell(&self, command: Command) {
@@ -148,7 +184,8 @@ impl Drop for Drain {
 
 struct Worker {
     rings: Rings,
-    gather: Duration,
+    gather: Gather,
+    at_work: Arc<AtomicBool>,
     outbox: Option<Outbox>,
     settler: Option<Settler>,
     receiver: mpsc::Receiver<Command>,
@@ -162,8 +199,9 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         loop {
+            let emptied = Instant::now();
             if self.rings.wait(IDLE_WAIT) {
-                thread::sleep(self.gather);
+                thread::sleep(if emptied.elapsed() < BUSY_AGAIN { self.gather.busy } else { self.gather.idle });
             }
             let mut removed = Vec::new();
             let mut settled = Vec::new();
@@ -183,8 +221,10 @@ impl Worker {
                     Command::Stop => stop = true,
                 }
             }
+            self.at_work.store(true, Ordering::SeqCst);
             self.drain();
             self.flush();
+            self.at_work.store(false, Ordering::SeqCst);
             for done in settled {
                 let _ = done.send(());
             }
