@@ -89,6 +89,17 @@ pub(crate) fn lines(probe: &CompiledProbe, verbose: bool) -> Vec<String> {
         let rest = if index + 1 == programs.len() { rest } else { String::new() };
         lines.push(format!("Program{place}: {} instructions{rest}", program.insns.len()));
     }
+    let mut sets: Vec<_> = Vec::new();
+    for set in programs.iter().flat_map(|program| &program.sets) {
+        if !sets.contains(&set) {
+            sets.push(set);
+            let (entries, key_bytes) = (set.keys.len(), set.key_bytes);
+            lines.push(format!(
+                "List: a map of {entries} entries, looked up in kernel; keys of {key_bytes} bytes, {} bytes together",
+                entries as u64 * u64::from(key_bytes)
+            ));
+        }
+    }
     lines.extend(probe.notices.iter().map(|notice| format!("Notice: {notice}")));
     if verbose {
         lines.extend(record_cells(probe));

@@ -1,5 +1,6 @@
 //! A compiled program before it is loaded: instructions, the maps it names, and the SQL behind each instruction.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::kernel::Hook;
@@ -64,7 +65,22 @@ pub enum MapRef {
     Windows,
     /// An array with one entry that no program writes: a group's state, all zero, and behind it [`other_key`].
     Zeros,
+    /// A hash with the members of a list, filled when the program is loaded, written by nobody later: one of
+    /// [`ProgramObject::sets`]. What is in the list has an entry.
+    Set(u16),
 }
+
+/// What an `IN` list has, as keys of a hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberSet {
+    /// Bytes of a key; that of every one of `keys`.
+    pub key_bytes: u32,
+    /// The members.
+    pub keys: BTreeSet<Vec<u8>>,
+}
+
+/// Sets that one program may have: the kernel lets a program have 64 maps.
+pub const SETS_MAX: usize = 32;
 
 /// The maps of a query that aggregates in windows: two hashes, of which one is open while the other is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,6 +260,8 @@ pub struct ProgramObject {
     pub scratch_bytes: u32,
     /// The maps behind [`MapRef::Windows`]; `None` when the program sends records.
     pub windows: Option<WindowMaps>,
+    /// The lists behind [`MapRef::Set`]; at most [`SETS_MAX`].
+    pub sets: Vec<MemberSet>,
     /// The SQL, by rising instruction index; the first should be at 0.
     pub lines: Vec<SourceLine>,
     /// What [`MapRef::State`] is; the same in all programs of a probe.

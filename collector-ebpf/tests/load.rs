@@ -114,6 +114,7 @@ fn program(hook: &Arc<Hook>, name: &str) -> ProgramObject {
         patches: vec![(patch, Patch::ProbeId)],
         scratch_bytes: 0,
         windows: None,
+        sets: Vec::new(),
         lines,
         state: None,
         companions: Vec::new(),

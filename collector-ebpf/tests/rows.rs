@@ -166,6 +166,66 @@ fn each_open_is_one_row_with_its_path() {
     assert_eq!((counters.events, counters.rows), (files.len() as u64, files.len() as u64));
 }
 
+/// Names in quotes, with commas.
+fn quoted(texts: impl IntoIterator<Item = String>) -> String {
+    texts.into_iter().map(|text| format!("'{text}'")).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn members_of_a_list_are_looked_up_in_the_kernel() {
+    let Some(kernel) = host() else { return };
+    let (directory, files) = files(20);
+    let path = |index: usize| files[index].display().to_string();
+    let listed = quoted((0..6).map(path).chain([format!("{}0", path(6)), "/".to_owned()]));
+    let sql = |list: &str| format!("{} AND {list}", opens_below(directory.path()));
+    for (list, expected) in [
+        (format!("user_string(filename) IN ({listed})"), 6),
+        (format!("user_string(filename) NOT IN ({listed})"), 14),
+        (format!("user_string(filename) NOT IN ({listed}, NULL)"), 0),
+    ] {
+        let mut running = Running::start(&kernel, &sql(&list), 1 << 20, 0);
+        for file in &files {
+            File::open(file).unwrap();
+        }
+        running.probe.detach();
+        let counters = running.probe.counters().unwrap();
+        assert_eq!((counters.events, counters.rows), (expected, expected), "{list}");
+        running.drain();
+        assert_eq!(running.decoder.rows() as u64, expected, "{list}");
+    }
+}
+
+#[test]
+fn numbers_and_names_of_processes_are_looked_up_in_the_kernel() {
+    let Some(kernel) = host() else { return };
+    let names = quoted(["pp-a", "pp-bb", "pp-ccc", "pp-123456789012", "pp", "x"].map(str::to_owned));
+    let sql = format!(
+        "SELECT comm, args.offset FROM tracepoint.sys_enter_lseek \
+         WHERE pid = {} AND comm IN ({names}) AND args.offset IN (1, 2, 3, 5, 8, 13, 4294967297)",
+        own_pid()
+    );
+    let mut running = Running::start(&kernel, &sql, 1 << 20, 0);
+    // The last two names are none of the list's; the fourth fills its place.
+    for name in ["pp-a", "pp-bb", "pp-ccc", "pp-123456789012", "pp-b", "pp-aa"] {
+        let seek = || {
+            let file = tempfile::tempfile().unwrap();
+            for offset in (0..20).chain([-1, 4_294_967_297]) {
+                // SAFETY: a call on an open file, which takes no memory.
+                unsafe { libc::lseek(file.as_raw_fd(), offset, libc::SEEK_SET) };
+            }
+        };
+        std::thread::Builder::new().name(name.to_owned()).spawn(seek).unwrap().join().unwrap();
+    }
+    running.probe.detach();
+    let counters = running.probe.counters().unwrap();
+    assert_eq!((counters.events, counters.rows), (4 * 7, 4 * 7));
+    let rows = running.rows_until(|rows| rows.num_rows() == 28);
+    let mut seen: Vec<_> = texts(&rows, "comm").into_iter().flatten().collect();
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen, ["pp-123456789012", "pp-a", "pp-bb", "pp-ccc"]);
+}
+
 #[test]
 fn a_full_ring_loses_counted_rows() {
     let Some(kernel) = host() else { return };

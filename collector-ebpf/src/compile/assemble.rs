@@ -5,7 +5,7 @@
 
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use crate::object::{Insn, MapRef, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Patch};
+use crate::object::{Insn, MapRef, MemberSet, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Patch};
 
 /// A register of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +142,8 @@ pub struct Assembled {
     pub patches: Vec<(usize, Patch)>,
     /// From which instruction on which piece of the statement is meant; rises.
     pub spans: Vec<(usize, Span)>,
+    /// What [`MapRef::Set`] names.
+    pub sets: Vec<MemberSet>,
 }
 
 /// Collects instructions.
@@ -151,6 +153,7 @@ pub struct Assembler {
     /// For each label the index of the item it stands before.
     labels: Vec<Option<usize>>,
     span: Option<Span>,
+    sets: Vec<MemberSet>,
 }
 
 impl Assembler {
@@ -226,6 +229,16 @@ impl Assembler {
         let src = if by_address { PSEUDO_MAP_VALUE } else { PSEUDO_MAP_FD };
         let first = Insn { code: 0x18, dst: dst.0, src, off: 0, imm: 0 };
         self.push(Item::Wide { first, high: 0, map: Some(map) });
+    }
+
+    /// The map of a set; lists with the same members are one.
+    pub fn set(&mut self, set: MemberSet) -> MapRef {
+        let index = self.sets.iter().position(|known| *known == set).unwrap_or_else(|| {
+            self.sets.push(set);
+            self.sets.len() - 1
+        });
+        // More than `SETS_MAX` are refused when the program is whole.
+        MapRef::Set(u16::try_from(index).unwrap_or(u16::MAX))
     }
 
     /// `dst = *(width *)(base + offset)`, zero-extended
@@ -315,6 +328,7 @@ impl Assembler {
             map_uses: Vec::new(),
             patches: Vec::new(),
             spans: Vec::new(),
+            sets: std::mem::take(&mut self.sets),
         };
         for (index, (item, span)) in self.items.iter().enumerate().filter(|(index, _)| kept[*index]) {
             if assembled.spans.last().is_none_or(|(_, last)| last != span) {

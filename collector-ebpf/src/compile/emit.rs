@@ -20,7 +20,7 @@ use super::position;
 use super::read::{ReadOutcome, Sources, TaskOffsets, helper};
 use super::sample::Sample;
 use super::split::{KernelFilter, Split};
-use crate::object::{Counter, MapRef, PENDING_BYTES, Patch, ScratchEntry};
+use crate::object::{Counter, MapRef, PENDING_BYTES, Patch, SETS_MAX, ScratchEntry};
 
 /// Nanoseconds of the window in which rows are counted against the limit.
 const WINDOW_NS: i64 = 1_000_000_000;
@@ -261,6 +261,12 @@ impl<'a> Emitter<'a> {
                 .hint("Split the probe in two.")
                 .at(position::of_span(text, span))
         })?;
+        if assembled.sets.len() > SETS_MAX {
+            let message = format!("a probe looks members up in at most {SETS_MAX} lists");
+            return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message)
+                .hint("Split the probe in two.")
+                .at(position::of_span(text, span)));
+        }
         Ok(Emitted { assembled, stack_bytes })
     }
 

@@ -4,8 +4,12 @@
 //! for false and for NULL. Errors (division by zero, a cast that does not fit) leave by a target of their own and make
 //! the whole expression NULL.
 
-use super::assemble::{Alu, Assembler, Condition, FRAME, Label, R0, R1, R2, Register, Width};
-use super::expression::{Arithmetic, Bits, Comparison, Expression, Kind, LeafId, Node, StringTest};
+use std::collections::BTreeSet;
+
+use super::assemble::{Alu, Assembler, Condition, FRAME, Label, R0, R1, R2, R3, Register, Width};
+use super::expression::{Arithmetic, Bits, COMPARED_MAX, Comparison, Expression, Kind, LeafId, Node, StringTest};
+use super::read::helper;
+use crate::object::MemberSet;
 
 /// Bytes of a program's frame, the machine's limit.
 pub const FRAME_BYTES_MAX: i16 = 512;
@@ -37,7 +41,12 @@ impl Frame {
 
     /// Gives back the slot taken last.
     pub fn give_back(&mut self) {
-        self.used -= 8;
+        self.give_back_bytes(8);
+    }
+
+    /// Gives back the bytes taken last.
+    pub fn give_back_bytes(&mut self, bytes: i16) {
+        self.used -= bytes;
     }
 
     /// The most bytes that were in use at once.
@@ -200,8 +209,12 @@ impl<L: Leaves> Evaluator<'_, L> {
             Node::Compare(comparison, left, right) => self.compare(*comparison, left, right, yes, no, null),
             Node::In(inner, values, has_null) => {
                 self.value(inner, null);
-                for value in values {
-                    self.jump_if_number(Condition::Equal, *value, yes);
+                if values.len() > COMPARED_MAX {
+                    self.number_is_member(values, yes);
+                } else {
+                    for value in values {
+                        self.jump_if_number(Condition::Equal, *value, yes);
+                    }
                 }
                 self.assembler.jump(if *has_null { null } else { no });
             }
@@ -441,6 +454,7 @@ impl<L: Leaves> Evaluator<'_, L> {
         }
         let length = usize::from(at.length);
         let wanted = match test {
+            StringTest::OneOf(members) => return self.string_is_member(at, members, yes, no),
             StringTest::StartsWith(bytes) if bytes.len() > length => return self.assembler.jump(no),
             StringTest::Equals(bytes) if bytes.len() > length => return self.assembler.jump(no),
             StringTest::StartsWith(bytes) => bytes.clone(),
@@ -459,6 +473,59 @@ impl<L: Leaves> Evaluator<'_, L> {
             start = end;
         }
         self.assembler.jump(yes);
+    }
+
+    /// Jumps when R0 is one of the numbers.
+    fn number_is_member(&mut self, numbers: &[i64], yes: Label) {
+        let keys = numbers.iter().map(|number| number.to_le_bytes().to_vec()).collect();
+        let key = self.frame.take();
+        self.assembler.store(Width::Eight, FRAME, key, R0);
+        self.look_up(MemberSet { key_bytes: 8, keys }, key, yes);
+        self.frame.give_back();
+    }
+
+    /// Jumps to `yes` when the string is one of the members, else to `no`.
+    ///
+    /// The key is the string up to its NUL with zeros behind it, since what lies there in the string's place is of no
+    /// meaning. It has room for one byte more than the longest member: what does not fit is cut, and equals none.
+    fn string_is_member(&mut self, at: BytesAt, members: &[Vec<u8>], yes: Label, no: Label) {
+        let length = usize::from(at.length);
+        let fitting: BTreeSet<&[u8]> = members.iter().map(Vec::as_slice).filter(|text| text.len() <= length).collect();
+        let Some(longest) = fitting.iter().map(|text| text.len()).max() else {
+            return self.assembler.jump(no);
+        };
+        let key_bytes = (longest + 2).next_multiple_of(8);
+        let keys = fitting.into_iter().map(|text| {
+            let mut key = text.to_vec();
+            key.resize(key_bytes, 0);
+            key
+        });
+        let set = MemberSet { key_bytes: key_bytes as u32, keys: keys.collect() };
+        let key = self.frame.take_bytes(key_bytes as i16);
+        for offset in (0..key_bytes as i16).step_by(8) {
+            self.assembler.store_imm(Width::Eight, FRAME, key + offset, 0);
+        }
+        self.assembler.mov(R1, FRAME);
+        self.assembler.alu_imm(Alu::Add, R1, i32::from(key));
+        // A string that fills its place has no NUL behind it: the helper writes one in any case.
+        self.assembler.load_number(R2, key_bytes.min(length + 1) as i64);
+        self.assembler.mov(R3, at.base);
+        self.assembler.alu_imm(Alu::Add, R3, i32::from(at.offset));
+        self.assembler.call(helper::PROBE_READ_KERNEL_STR);
+        self.assembler.jump_if_imm(Condition::Less, R0, 0, no);
+        self.look_up(set, key, yes);
+        self.frame.give_back_bytes(key_bytes as i16);
+        self.assembler.jump(no);
+    }
+
+    /// Jumps when the key in the frame is in the set. Uses R0 to R5.
+    fn look_up(&mut self, set: MemberSet, key: i16, yes: Label) {
+        let map = self.assembler.set(set);
+        self.assembler.load_map(R1, map);
+        self.assembler.mov(R2, FRAME);
+        self.assembler.alu_imm(Alu::Add, R2, i32::from(key));
+        self.assembler.call(helper::MAP_LOOKUP);
+        self.assembler.jump_if_imm(Condition::NotEqual, R0, 0, yes);
     }
 }
 

@@ -74,6 +74,15 @@ pub enum Comparison {
     GreaterEqual,
 }
 
+/// Members of an `IN` list that are compared one by one; of more, one lookup in a map says whether the value is there.
+pub const COMPARED_MAX: usize = 4;
+
+/// Members of an `IN` list in the kernel; a longer list is looked through after it.
+pub const MEMBERS_MAX: usize = 4096;
+
+/// Bytes of a string that is looked up: the key is built in the program's stack. Longer ones are compared one by one.
+pub const MEMBER_BYTES_MAX: usize = 126;
+
 /// A test on a string's first bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum StringTest {
@@ -81,6 +90,8 @@ pub enum StringTest {
     Equals(Vec<u8>),
     /// It begins with this.
     StartsWith(Vec<u8>),
+    /// It is exactly one of these, none longer than [`MEMBER_BYTES_MAX`]: one lookup for all.
+    OneOf(Vec<Vec<u8>>),
 }
 
 /// An expression for the kernel.
@@ -237,7 +248,10 @@ impl Expression {
             | Node::IsNull(inner)
             | Node::Is(_, inner)
             | Node::Cast(inner, _) => size += inner.size(),
-            Node::In(inner, values, _) => size += inner.size() + values.len(),
+            // A lookup costs the same for any number.
+            Node::In(inner, values, _) => {
+                size += inner.size() + if values.len() > COMPARED_MAX { 1 } else { values.len() };
+            }
             Node::Case(branches, otherwise) => {
                 size += otherwise.size();
                 size += branches.iter().map(|(condition, value)| condition.size() + value.size()).sum::<usize>();

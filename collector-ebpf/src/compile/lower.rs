@@ -7,7 +7,10 @@ use datafusion::logical_expr::expr::{InList, Like, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable, Operator};
 use probepilot_sql::{SqlError, SqlState};
 
-use super::expression::{Arithmetic, Bits, Comparison, Expression, Kind, LeafId, Node, StringTest};
+use super::expression::{
+    Arithmetic, Bits, COMPARED_MAX, Comparison, Expression, Kind, LeafId, MEMBER_BYTES_MAX, MEMBERS_MAX, Node,
+    StringTest,
+};
 use super::leaf::{Leaf, STRING_BYTES_DEFAULT, STRING_BYTES_MAX, Space, StringAt, TaskFact};
 use super::names::{Column, Content};
 use crate::functions::memory;
@@ -291,18 +294,11 @@ impl Lowering<'_> {
     }
 
     fn in_list(&mut self, list: &InList) -> Option<Node> {
+        if list.list.len() > MEMBERS_MAX {
+            return None;
+        }
         let node = match self.bytes_leaf(&list.expr) {
-            Some(leaf) => {
-                let mut node = None;
-                for item in &list.list {
-                    let test = Node::Test(leaf, StringTest::Equals(comparable(text_literal(item)?)?));
-                    node = Some(match node {
-                        None => test,
-                        Some(before) => Node::Or(truth(before), truth(test)),
-                    });
-                }
-                node?
-            }
+            Some(leaf) => one_of(leaf, &list.list)?,
             None => {
                 let wanted = list.expr.get_type(self.schema).ok()?;
                 let (mut numbers, mut has_null) = (Vec::new(), false);
@@ -388,11 +384,31 @@ impl Lowering<'_> {
     }
 }
 
+/// Whether the string is one of the literals: false is NULL when NULL is among them.
+fn one_of(leaf: LeafId, list: &[Expr]) -> Option<Node> {
+    let (mut tests, mut members, mut has_null) = (Vec::new(), Vec::new(), false);
+    for item in list {
+        match item {
+            Expr::Literal(value, _) if value.is_null() => has_null = true,
+            _ => members.push(comparable(text_literal(item)?)?),
+        }
+    }
+    if members.len() > COMPARED_MAX {
+        let (looked_up, compared) = members.into_iter().partition(|member| member.len() <= MEMBER_BYTES_MAX);
+        members = compared;
+        tests.push(Node::Test(leaf, StringTest::OneOf(looked_up)));
+    }
+    tests.extend(members.into_iter().map(|member| Node::Test(leaf, StringTest::Equals(member))));
+    tests.extend(has_null.then_some(Node::Null));
+    tests.into_iter().reduce(|before, test| Node::Or(truth(before), truth(test)))
+}
+
 /// Whether the expression has few enough nodes to be walked by plain recursion; a chain of ORs is as deep as it is long.
+/// Literals do not count: nothing is below them, and a list may have many.
 fn fits(expr: &Expr) -> bool {
     let mut nodes = 0;
-    let walked = expr.apply(|_| {
-        nodes += 1;
+    let walked = expr.apply(|expr| {
+        nodes += usize::from(!matches!(expr, Expr::Literal(..)));
         Ok(if nodes > 2 * EXPRESSION_SIZE_MAX { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     walked.is_ok() && nodes <= 2 * EXPRESSION_SIZE_MAX

@@ -69,6 +69,7 @@ pub(super) fn object(
         patches: assembled.patches.clone(),
         scratch_bytes: u32::from(layout.scratch_bytes),
         windows: None,
+        sets: assembled.sets.clone(),
         lines,
         state: None,
         companions: Vec::new(),

@@ -31,7 +31,7 @@ pub use windows::WindowReader;
 use crate::compile::sample::Keep;
 use crate::kernel::Hook;
 use crate::object::{
-    BUCKET_BYTES, Counter, Insn, MapRef, PENDING_BYTES, PENDING_MAX, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Patch,
+    BUCKET_BYTES, Counter, Insn, MapRef, MemberSet, PENDING_BYTES, PENDING_MAX, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Patch,
     ProgramObject, SCRATCH_ENTRIES, STATE_ENTRIES_MAX, StateKind, StateMap,
 };
 use map::{Map, MapKind, MapSpec};
@@ -83,6 +83,8 @@ struct Maps {
     pending: Option<Map>,
     state: Option<Map>,
     windows: Option<windows::Maps>,
+    /// Programs with the same list share its map.
+    sets: Vec<(MemberSet, Map)>,
 }
 
 impl Maps {
@@ -94,7 +96,14 @@ impl Maps {
         let map = |kind, name, value_bytes, entries| {
             Map::create(&MapSpec { kind, name, key_bytes: kind.key_bytes(), value_bytes, entries, inner: None })
         };
-        let all = std::iter::once(object).chain(&object.companions);
+        let all = || std::iter::once(object).chain(&object.companions);
+        let mut sets: Vec<(MemberSet, Map)> = Vec::new();
+        for set in all().flat_map(|object| &object.sets) {
+            if !sets.iter().any(|(known, _)| known == set) {
+                sets.push((set.clone(), set_map(set)?));
+            }
+        }
+        let all = all();
         let scratch_bytes = all.map(|object| object.scratch_bytes).max().unwrap_or(0).next_multiple_of(8).max(8);
         Ok(Maps {
             counters: Arc::new(map(MapKind::PerCpuArray, "counters", Counter::ALL.len() as u32 * 8, 1)?),
@@ -108,6 +117,7 @@ impl Maps {
                 .transpose()?,
             state: object.state.map(state::create).transpose()?,
             windows: object.windows.as_ref().map(windows::Maps::create).transpose()?,
+            sets,
         })
     }
 
@@ -128,6 +138,11 @@ impl Maps {
                     Some(state) => state.as_fd(),
                     None => return Err(malformed("there is no map for the starts of a pair".to_owned())),
                 },
+                MapRef::Set(index) => {
+                    let set = object.sets.get(usize::from(*index));
+                    let map = self.sets.iter().find(|(known, _)| Some(known) == set);
+                    map.ok_or_else(|| malformed(format!("there is no list {index}")))?.1.as_fd()
+                }
                 MapRef::Windows | MapRef::Zeros => {
                     let windows = self.windows.as_ref().ok_or_else(|| malformed("it has no windows".to_owned()))?;
                     if *map == MapRef::Windows { windows.open_fd() } else { windows.zeros_fd() }
@@ -163,8 +178,28 @@ impl Maps {
         .flatten()
         .map(Map::as_fd)
         .chain(self.windows.iter().flat_map(windows::Maps::fds))
+        .chain(self.sets.iter().map(|(_, map)| map.as_fd()))
         .collect()
     }
+}
+
+/// A hash with the members as keys.
+fn set_map(set: &MemberSet) -> Result<Map, LoadError> {
+    /// What the value is, nobody asks.
+    const VALUE: [u8; 1] = [1];
+    let map = Map::create(&MapSpec {
+        kind: MapKind::Hash,
+        name: "list",
+        key_bytes: set.key_bytes,
+        value_bytes: VALUE.len() as u32,
+        entries: set.keys.len() as u32,
+        inner: None,
+    })?;
+    for key in &set.keys {
+        map.put(key, &VALUE)
+            .map_err(|source| LoadError::Refused { what: "put a member into a list".to_owned(), source })?;
+    }
+    Ok(map)
 }
 
 /// Bytes of the one entry of [`MapRef::Keep`].

@@ -1,6 +1,7 @@
 //! Random expressions and rows: what our instructions compute in a user-space machine against what DataFusion computes
 //! for the same row. DataFusion's errors read as NULL.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use crate::compile::names::Scope;
 use crate::compile::read::{Sources, TaskOffsets, helper};
 use crate::functions::memory;
 use crate::kernel::{Hook, HookContext, HookField, HookKind, Kernel, KernelType, Labels, Place};
-use crate::object::Insn;
+use crate::object::{Insn, MapRef, MemberSet};
 
 const CONTEXT_BYTES: usize = 64;
 /// Result and status, then room for a string.
@@ -113,6 +114,7 @@ struct Case {
     schema: Arc<Schema>,
     oracle: Arc<dyn datafusion::physical_expr::PhysicalExpr>,
     program: Vec<u8>,
+    sets: Vec<MemberSet>,
 }
 
 /// The expression as a program and as DataFusion's; `None` when it is not the kernel's.
@@ -164,7 +166,14 @@ fn prepare(kernel: &Kernel, binder: &Binder, sql: &str) -> Option<Case> {
     if frame.overflowed() {
         return None;
     }
-    let program = assembler.finish().unwrap().insns.into_iter().flat_map(Insn::bytes).collect();
+    let mut assembled = assembler.finish().unwrap();
+    for (index, map) in &assembled.map_uses {
+        let MapRef::Set(set) = map else { panic!("an expression has no maps but lists") };
+        // To the machine a map is the number of its list.
+        assembled.insns[*index] = Insn { src: 0, imm: i32::from(*set), ..assembled.insns[*index] };
+    }
+    let program = assembled.insns.into_iter().flat_map(Insn::bytes).collect();
+    let sets = assembled.sets;
 
     // The strings behind pointers are columns to DataFusion.
     let oracle = expr
@@ -192,7 +201,7 @@ fn prepare(kernel: &Kernel, binder: &Binder, sql: &str) -> Option<Case> {
     let schema = Arc::new(Schema::new(fields));
     let planner_schema = DFSchema::try_from(schema.as_ref().clone()).unwrap();
     let oracle = binder.state().create_physical_expr(oracle, &planner_schema).unwrap();
-    Some(Case { schema, oracle, program })
+    Some(Case { schema, oracle, program, sets })
 }
 
 fn run_ours(case: &Case, row: &Row) -> Value {
@@ -201,6 +210,9 @@ fn run_ours(case: &Case, row: &Row) -> Value {
     memory[..CONTEXT_BYTES].copy_from_slice(&row.context(string.as_bytes_with_nul()));
     let mut machine = rbpf::EbpfVmRaw::new(Some(&case.program)).unwrap();
     machine.register_helper(helper::PROBE_READ_USER_STR as u32, read_string).unwrap();
+    machine.register_helper(helper::PROBE_READ_KERNEL_STR as u32, read_string).unwrap();
+    machine.register_helper(helper::MAP_LOOKUP as u32, look_up).unwrap();
+    SETS.set(case.sets.clone());
     machine.execute_program(&mut memory).unwrap();
     let word = |offset: usize| {
         let at = CONTEXT_BYTES + offset;
@@ -214,16 +226,33 @@ fn read_string(to: u64, bytes: u64, from: u64, _: u64, _: u64) -> u64 {
     if from == 0 {
         return -14_i64 as u64;
     }
-    // SAFETY: the program was handed a pointer to a C string that lives while it runs.
-    let string = unsafe { std::ffi::CStr::from_ptr(from as *const _) }.to_bytes_with_nul();
-    let copied = string.len().min(bytes as usize);
-    // SAFETY: the program passes a place within its record with room for `bytes`.
-    unsafe { std::ptr::copy_nonoverlapping(string.as_ptr(), to as *mut u8, copied) };
-    if copied < string.len() {
-        // SAFETY: as above; the last byte of what was copied becomes the NUL.
-        unsafe { *(to as *mut u8).add(copied - 1) = 0 };
+    let mut copied = 0;
+    loop {
+        // SAFETY: from a C string that lives while the program runs, or from a place of the program's that is as long as
+        // the program says.
+        let byte = if copied + 1 < bytes as usize { unsafe { *(from as *const u8).add(copied) } } else { 0 };
+        // SAFETY: the program passes a place in its record or frame with room for `bytes`.
+        unsafe { *(to as *mut u8).add(copied) = byte };
+        copied += 1;
+        if byte == 0 {
+            return copied as u64;
+        }
     }
-    copied as u64
+}
+
+thread_local! {
+    /// The lists of the program that this thread runs.
+    static SETS: RefCell<Vec<MemberSet>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The kernel's helper: an address when the key is in the map, else zero.
+fn look_up(map: u64, key: u64, _: u64, _: u64, _: u64) -> u64 {
+    SETS.with_borrow(|sets| {
+        let set = &sets[map as usize];
+        // SAFETY: the program passes a key of the map's size in its frame.
+        let key = unsafe { std::slice::from_raw_parts(key as *const u8, set.key_bytes as usize) };
+        u64::from(set.keys.contains(key))
+    })
 }
 
 fn run_datafusion(case: &Case, row: &Row) -> Value {
@@ -265,6 +294,9 @@ fn text_literal() -> impl Strategy<Value = String> {
         Just("'/etc/passwd'".to_owned()),
         Just("'ä-ö-ü-ß-é'".to_owned()),
         Just("'0123456789abcdef'".to_owned()),
+        Just("'0123456789abcdefg'".to_owned()),
+        Just("'0123456789abcde'".to_owned()),
+        Just("'basher'".to_owned()),
     ]
 }
 
@@ -320,8 +352,8 @@ fn truth(depth: u32) -> BoxedStrategy<String> {
             .prop_map(|(left, operator, right)| format!("({left} {operator} {right})")),
         2 => (text(), any::<bool>(), pattern())
             .prop_map(|(left, not, right)| format!("({left} {}LIKE {right})", if not { "NOT " } else { "" })),
-        1 => (text(), any::<bool>(), text_literal(), text_literal(), text_literal(), text_literal())
-            .prop_map(|(left, not, w, x, y, z)| format!("({left} {}IN ({w}, {x}, {y}, {z}))", if not { "NOT " } else { "" })),
+        2 => (text(), any::<bool>(), proptest::collection::vec(text_literal(), 1..9), any::<bool>())
+            .prop_map(|(left, not, list, with_null)| in_list(&left, not, list, with_null)),
         1 => (text(), any::<bool>()).prop_map(|(value, not)| format!("({value} IS {}NULL)", if not { "NOT " } else { "" })),
     ];
     if depth == 0 {
@@ -344,13 +376,8 @@ fn truth(depth: u32) -> BoxedStrategy<String> {
             ])
             .prop_map(|(value, test)| format!("({value} {test})")),
         1 => number(depth - 1).prop_map(|value| format!("({value} IS NULL)")),
-        1 => (number(depth - 1), any::<bool>(), proptest::collection::vec(number_literal(), 1..6), any::<bool>())
-            .prop_map(|(value, not, mut list, with_null)| {
-                if with_null {
-                    list.push("NULL".to_owned());
-                }
-                format!("({value} {}IN ({}))", if not { "NOT " } else { "" }, list.join(", "))
-            }),
+        1 => (number(depth - 1), any::<bool>(), proptest::collection::vec(number_literal(), 1..12), any::<bool>())
+            .prop_map(|(value, not, list, with_null)| in_list(&value, not, list, with_null)),
         1 => (number(depth - 1), any::<bool>(), number(depth - 1), number(depth - 1))
             .prop_map(|(value, not, low, high)| {
                 format!("({value} {}BETWEEN {low} AND {high})", if not { "NOT " } else { "" })
@@ -358,6 +385,13 @@ fn truth(depth: u32) -> BoxedStrategy<String> {
         1 => number(depth - 1).prop_map(|value| format!("CAST({value} AS boolean)")),
     ]
     .boxed()
+}
+
+fn in_list(value: &str, not: bool, mut list: Vec<String>, with_null: bool) -> String {
+    if with_null {
+        list.push("NULL".to_owned());
+    }
+    format!("({value} {}IN ({}))", if not { "NOT " } else { "" }, list.join(", "))
 }
 
 fn near<T: Copy + std::fmt::Debug>(edges: &'static [T], any: impl Strategy<Value = T>) -> impl Strategy<Value = T> {
@@ -493,5 +527,63 @@ fn a_failure_beside_a_null_is_still_the_rows_failure() {
     let row = |a| Row { a, b: 0, c: 0, d: false, u: 0, e: 0, s: "x".into(), p: None };
     for (a, expected) in [(0, None), (-3, Some(7)), (4, Some(4)), (3, Some(7))] {
         assert_eq!((run_ours(&case, &row(a)), run_datafusion(&case, &row(a))), (expected, expected), "a = {a}");
+    }
+}
+
+#[test]
+fn a_list_is_looked_up_with_the_logic_of_null() {
+    let row = plain();
+    check("a IN (1, 2, 3, 4, 5, 7)", &row, Some(1));
+    check("a IN (1, 2, 3, 4, 5, 8)", &row, Some(0));
+    check("a NOT IN (1, 2, 3, 4, 5, 8, NULL)", &row, None);
+    check("a NOT IN (1, 2, 3, 4, 5, 7, NULL)", &row, Some(0));
+    check("b IN (-1, -2, -3, -4, -5, -7)", &row, Some(1));
+    check("s IN ('a', 'b', 'c', 'd', 'bash')", &row, Some(1));
+    check("s IN ('a', 'b', 'c', 'd', 'bas', 'basher')", &row, Some(0));
+    check("s NOT IN ('a', 'b', 'c', 'd', 'e', NULL)", &row, None);
+    check("user_string(p) IN ('a', 'b', 'c', 'd', '/etc/hostname')", &row, Some(1));
+    let unreadable = Row { p: None, ..plain() };
+    check("user_string(p) NOT IN ('a', 'b', 'c', 'd', 'e')", &unreadable, None);
+    let full = Row { s: "0123456789abcdef".into(), ..plain() };
+    check("s IN ('a', 'b', 'c', 'd', '0123456789abcdef')", &full, Some(1));
+    check("s IN ('a', 'b', 'c', 'd', '0123456789abcde', '0123456789abcdefg')", &full, Some(0));
+}
+
+#[test]
+fn a_long_list_is_one_lookup_and_one_too_long_runs_after_the_kernel() {
+    let (kernel, binder) = (fixture_kernel(), Binder::new(&facts(), false).unwrap());
+    let list = |members: usize| {
+        let members: Vec<String> = (0..members).map(|member| (member * 3).to_string()).collect();
+        format!("a IN ({})", members.join(", "))
+    };
+    let case = prepare(&kernel, &binder, &list(4096)).unwrap();
+    assert_eq!((case.sets.len(), case.sets[0].keys.len()), (1, 4096));
+    for (a, expected) in [(0, 1), (4095 * 3, 1), (4096 * 3, 0), (1, 0), (i64::MIN, 0)] {
+        let row = Row { a, ..plain() };
+        assert_eq!(run_ours(&case, &row), Some(expected), "{a}");
+    }
+    assert!(prepare(&kernel, &binder, &list(4097)).is_none());
+    assert!(prepare(&kernel, &binder, &list(4)).unwrap().sets.is_empty());
+    // Strings that are too long for a key are compared.
+    let long = "x".repeat(127);
+    let mixed = format!("user_string(p) IN ('a', 'b', 'c', 'd', 'e', '{long}')");
+    let case = prepare(&kernel, &binder, &mixed).unwrap();
+    assert_eq!(case.sets[0].keys.len(), 5);
+    for (p, expected) in [(long.clone(), 1), ("e".to_owned(), 1), ("x".repeat(126), 0)] {
+        assert_eq!(run_ours(&case, &Row { p: Some(p), ..plain() }), Some(expected));
+    }
+}
+
+#[test]
+fn a_string_that_was_cut_is_looked_up_as_it_is_compared() {
+    let (kernel, binder) = (fixture_kernel(), Binder::new(&facts(), false).unwrap());
+    for (sql, expected) in [
+        ("user_string(p, 5) = '/etc/'", 1),
+        ("user_string(p, 5) IN ('a', 'b', 'c', 'd', '/etc/')", 1),
+        ("user_string(p, 5) = '/etc/hostname'", 0),
+        ("user_string(p, 5) IN ('a', 'b', 'c', 'd', '/etc', '/etc/h', '/etc/hostname')", 0),
+    ] {
+        let case = prepare(&kernel, &binder, sql).unwrap();
+        assert_eq!(run_ours(&case, &plain()), Some(expected), "{sql}");
     }
 }

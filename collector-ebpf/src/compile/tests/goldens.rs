@@ -35,6 +35,17 @@ fn a_filter_on_a_user_string_runs_in_the_kernel() {
 }
 
 #[test]
+fn a_list_of_more_than_four_is_one_lookup() {
+    check(
+        "list",
+        "Up to four members are compared; more are keys of a map.",
+        false,
+        "SELECT pid, sig FROM tracepoint.signal_generate WHERE sig IN (1, 2, 3, 6, 9, 15) \
+         AND comm IN ('bash', 'dash', 'fish', 'sh', 'zsh') AND errno IN (0, 1)",
+    );
+}
+
+#[test]
 fn what_the_kernel_cannot_do_runs_after_it() {
     check(
         "split",
