@@ -62,6 +62,17 @@ fn aggregates_that_have_no_answer_are_refused_at_their_place() {
 }
 
 #[test]
+fn a_probe_has_as_many_maps_of_lists_as_the_kernel_allows() {
+    let query = |lists: i64| {
+        let columns: Vec<String> =
+            (0..lists).map(|list| format!("pid IN ({list}, 100, 200, 300, 400) AS list_{list}")).collect();
+        format!("SELECT {} FROM tracepoint.sched_process_exec", columns.join(", "))
+    };
+    assert_eq!(compile_on(&fixture_kernel(), &query(32), false).unwrap().object.sets.len(), 32);
+    check(false, &query(33), "54000", "tracepoint.", "at most 32 lists");
+}
+
+#[test]
 fn a_stored_probe_has_no_moment_and_no_end() {
     let exec = "FROM tracepoint.sched_process_exec";
     check(true, &format!("SELECT pid {exec} WHERE time > now()"), "0A000", "now", "now");
