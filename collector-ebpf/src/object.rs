@@ -125,6 +125,8 @@ pub struct StateMap {
     pub key_bytes: u32,
     /// Bytes of a value.
     pub value_bytes: u32,
+    /// Whether the key is an object whose end the kernel tells.
+    pub ends: bool,
 }
 
 /// Entries of [`MapRef::Scratch`]: the record; what a start builds; what an end has fetched. Apart, because the programs

@@ -427,3 +427,36 @@ fn kernel_pairs_on_a_pointer_and_on_an_integer_alike() {
         assert!(ran.iter().zip(&woken[1..]).all(|(ran, woken)| ran < woken), "{key}");
     }
 }
+
+#[test]
+fn conditions_of_on_say_which_events_take_part_and_those_of_where_which_pairs_are_wanted() {
+    let Some(kernel) = host() else { return };
+    const TIMES: usize = 500;
+    let from =
+        "SELECT x.id FROM tracepoint.sys_enter_getppid e JOIN tracepoint.raw_syscalls.sys_enter x ON e.tid = x.tid";
+    let (own, wanted) = (std::process::id(), libc::SYS_getuid);
+    let calls = || {
+        for _ in 0..TIMES {
+            for call in [libc::SYS_getppid, libc::SYS_getgid, libc::SYS_getuid] {
+                // SAFETY: the calls take nothing and cannot fail.
+                unsafe { libc::syscall(call) };
+            }
+        }
+    };
+    // The call between leaves the start alone.
+    let running = Running::start(&kernel, &format!("{from} AND x.id = {wanted} WHERE e.pid = {own}"));
+    calls();
+    let (rows, counters) = running.end();
+    assert_eq!(bigints(&rows, "id"), vec![Some(wanted); TIMES]);
+    assert_eq!((counters.starts, counters.paired, counters.unpaired_start), (TIMES as u64, TIMES as u64, 0));
+    // The call between is the pair, and is not wanted.
+    let running = Running::start(&kernel, &format!("{from} WHERE e.pid = {own} AND x.id = {wanted}"));
+    calls();
+    let (rows, counters) = running.end();
+    assert_eq!((rows.num_rows(), counters.starts, counters.paired), (0, TIMES as u64, TIMES as u64));
+    // Starts that do not take part are no starts.
+    let running = Running::start(&kernel, &format!("{from} AND e.nsecs < 0 AND x.id = {wanted} WHERE e.pid = {own}"));
+    calls();
+    let (rows, counters) = running.end();
+    assert_eq!((rows.num_rows(), counters.starts, counters.events), (0, 0, 0));
+}

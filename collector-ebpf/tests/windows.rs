@@ -304,3 +304,60 @@ fn the_sum_over_windows_of_a_hundred_million_calls_is_their_number() {
     let Some(kernel) = host() else { return };
     sum_of_windows(&kernel, 50_000_000, Duration::from_millis(1));
 }
+
+/// The pairs whose aggregates are proved: of a thread's storage, and of a hash.
+const KEYS: [&str; 2] = ["e.tid = x.tid", "e.tid * 2 = x.tid * 2"];
+
+#[test]
+fn aggregates_over_pairs_count_every_pair_once() {
+    let Some(kernel) = host() else { return };
+    for key in KEYS {
+        let sql = format!(
+            "SELECT e.args.offset % 3 AS class, count(*) AS events, sum(e.args.offset) AS total, min(e.args.offset) AS least, \
+             max(e.args.offset) AS most, avg(x.ret) AS result, count(*) FILTER (WHERE e.args.offset > 50000) AS above, \
+             sum(x.nsecs - e.nsecs) AS taken_ns, min(x.nsecs - e.nsecs) AS shortest_ns, \
+             histogram(e.args.offset) AS buckets, approx_percentile(x.nsecs - e.nsecs, 0.5) AS half_ns \
+             FROM tracepoint.sys_enter_lseek e JOIN tracepoint.sys_exit_lseek x ON {key} \
+             WHERE e.pid = {0} AND x.pid = {0} AND x.ret < 0 AND x.time < now() + interval '1 hour' GROUP BY 1 ORDER BY 1",
+            own_pid()
+        );
+        const CALLS: i64 = 100_000;
+        let mut taken = Duration::ZERO;
+        let (made, counters) = run(&kernel, &sql, None, || {
+            let began = std::time::Instant::now();
+            (0..CALLS).for_each(seek);
+            taken = began.elapsed();
+        });
+        let rows = made.rows;
+        assert_eq!((rows.num_rows(), made.events), (3, CALLS as u64), "{key}");
+        let mut summed_ns = 0;
+        for class in 0..3_i64 {
+            let row = class as usize;
+            let values: Vec<i64> = (0..CALLS).filter(|value| value % 3 == class).collect();
+            let one = |name: &str| bigints(&rows, name)[row].unwrap();
+            assert_eq!((one("class"), one("events")), (class, values.len() as i64), "{key}");
+            assert_eq!((one("total"), one("least")), (values.iter().sum::<i64>(), class), "{key}");
+            assert_eq!(one("most"), *values.last().unwrap(), "{key}");
+            assert_eq!(one("above"), values.iter().filter(|value| **value > 50_000).count() as i64, "{key}");
+            let results = rows.column_by_name("result").unwrap().as_primitive::<Float64Type>();
+            assert_eq!(results.value(row), f64::from(-libc::EBADF), "{key}");
+            assert!(one("shortest_ns") > 0 && one("half_ns") > 0, "{key}");
+            summed_ns += one("taken_ns");
+            let buckets = texts(&rows, "buckets")[row].clone().unwrap();
+            assert_eq!(counted(&buckets), values.len() as u64, "{key}: {buckets}");
+        }
+        assert!(i128::from(summed_ns) < taken.as_nanos() as i128, "{summed_ns} ns of {taken:?}");
+        assert_eq!(
+            (counters.unpaired_start, counters.unpaired_end, counters.map_full),
+            (0, 0, 0),
+            "{key}: {counters:?}"
+        );
+        assert_eq!((counters.aggregated, counters.starts, counters.paired), (CALLS as u64, CALLS as u64, CALLS as u64));
+    }
+}
+
+/// All events in the buckets of a histogram.
+fn counted(buckets: &str) -> u64 {
+    let parts = buckets.trim_matches(['[', ']']).split("], [");
+    parts.map(|bucket| bucket.rsplit(", ").next().unwrap().parse::<u64>().unwrap()).sum()
+}

@@ -18,7 +18,7 @@ use super::sample::{Keep, keep_of};
 const LEVELS_MAX: usize = 256;
 
 /// Equalities of a join of two hooks; more are refused (54000). Each takes eight bytes of the programs' stacks.
-const KEYS_MAX: usize = 8;
+const CONDITIONS_MAX: usize = 8;
 
 /// A hook in FROM.
 #[derive(Clone, Debug)]
@@ -36,8 +36,8 @@ pub struct HookClause {
 pub struct JoinClause {
     /// The hook before JOIN.
     pub start: HookClause,
-    /// The equalities of ON, and where each stands.
-    pub equalities: Vec<Expr>,
+    /// The conditions of ON, and where each stands.
+    pub conditions: Vec<Expr>,
     /// Where JOIN's hook stands.
     pub span: Span,
 }
@@ -108,11 +108,11 @@ pub fn read(query: &ProbeQuery) -> Result<Clauses, SqlError> {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
         _ => None,
     });
-    let equalities = join.iter().flat_map(|join| &join.equalities);
+    let joined = join.iter().flat_map(|join| &join.conditions);
     let group_by = groups(select, &refuse)?;
     let ordered = order_by.iter().map(|order| &order.expr);
     let grouped = group_by.iter().chain(&select.having).chain(ordered);
-    if conjuncts.iter().copied().chain(items).chain(equalities).chain(grouped).any(is_too_deep) {
+    if conjuncts.iter().copied().chain(items).chain(joined).chain(grouped).any(is_too_deep) {
         return Err(SqlError::new(
             SqlState::PROGRAM_LIMIT_EXCEEDED,
             format!("an expression has more than {LEVELS_MAX} levels"),
@@ -192,25 +192,26 @@ fn from(
             ));
         }
     };
-    let equalities = match constraint {
+    let conditions = match constraint {
         JoinConstraint::On(on) => conjuncts(on).into_iter().cloned().collect(),
         JoinConstraint::Using(columns) => {
             columns.iter().filter_map(|column| using(column, &first, &end)).collect::<Vec<_>>()
         }
         JoinConstraint::Natural | JoinConstraint::None => Vec::new(),
     };
-    if equalities.is_empty() {
+    if conditions.is_empty() {
         return Err(refuse("a join without ON", join.relation.span())
             .hint("Say which values tell that two events belong together, for instance ON e.tid = x.tid."));
     }
-    if equalities.len() > KEYS_MAX {
+    if conditions.len() > CONDITIONS_MAX {
         return Err(SqlError::new(
             SqlState::PROGRAM_LIMIT_EXCEEDED,
-            format!("a join of hooks takes at most {KEYS_MAX} equalities"),
+            format!("a join of hooks takes at most {CONDITIONS_MAX} conditions"),
         )
-        .at(position::of_span(text, equalities[KEYS_MAX].span())));
+        .hint("Put those that no event needs to be paired into WHERE.")
+        .at(position::of_span(text, conditions[CONDITIONS_MAX].span())));
     }
-    let join = JoinClause { start: first, equalities, span: end.span };
+    let join = JoinClause { start: first, conditions, span: end.span };
     Ok((end, Some(join)))
 }
 

@@ -67,6 +67,13 @@ pub enum Place {
         /// Bytes behind the last pointer.
         offset: u32,
     },
+    /// Behind a pointer of which only the user knows where it points to: read with a helper.
+    Cast {
+        /// Where the pointer lies.
+        pointer: Box<Place>,
+        /// Bytes behind it.
+        offset: u32,
+    },
 }
 
 /// Whose memory a pointer points to.
@@ -221,10 +228,7 @@ impl Leaf {
     pub fn cost(&self) -> u32 {
         match self {
             Leaf::Task(TaskFact::Pid | TaskFact::Tid) | Leaf::ContextBytes { .. } => 0,
-            Leaf::Number { place, .. } => match place {
-                Place::Context { .. } => 0,
-                Place::Btf { pointers, .. } => 1 + pointers.len() as u32,
-            },
+            Leaf::Number { place, .. } => place.cost(),
             Leaf::Task(TaskFact::Cpu | TaskFact::SampleKeep) => 1,
             Leaf::Task(TaskFact::Nsecs | TaskFact::Comm) => 20,
             Leaf::Task(_) => 10,
@@ -239,6 +243,19 @@ impl Leaf {
 impl Place {
     /// Whether pointers are followed to get there: one may be NULL.
     pub fn follows_pointers(&self) -> bool {
-        matches!(self, Place::Btf { .. })
+        matches!(self, Place::Btf { .. } | Place::Cast { .. })
+    }
+
+    /// Whether a helper reads what lies there.
+    pub fn needs_helper(&self) -> bool {
+        matches!(self, Place::Cast { .. })
+    }
+
+    fn cost(&self) -> u32 {
+        match self {
+            Place::Context { .. } => 0,
+            Place::Btf { pointers, .. } => 1 + pointers.len() as u32,
+            Place::Cast { pointer, .. } => 10 + pointer.cost(),
+        }
     }
 }

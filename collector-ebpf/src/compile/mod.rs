@@ -5,6 +5,7 @@
 pub mod position; // Line and column → character position.
 pub mod clauses; // One SELECT on one hook; the rest refused at its place.
 pub mod leaf; // What programs can read.
+mod resolver; // Names in expressions.
 pub mod names; // Identifiers → columns.
 mod star; // `*` → columns.
 pub mod enumerations; // Text to the user, numbers to the kernel.
@@ -50,6 +51,7 @@ use emit::{Part, Settings};
 use layout::Layout;
 use names::{SAMPLE_KEEP_COLUMN, START_COLUMN, Scope, Side, StartHook};
 use pair::Pair;
+use pair::key::Joined;
 use program::{excluded, programs, return_hook, task_offsets};
 use sample::Sample;
 use split::{Planned, Split};
@@ -182,12 +184,12 @@ pub fn compile(
         columns: Vec::new(),
         notices: Vec::new(),
     };
-    let keys = match &clauses.join {
+    let joined = match &clauses.join {
         Some(join) => pair::key::bind(join, &binder, &mut scope)?,
-        None => Vec::new(),
+        None => Joined::default(),
     };
     if aggregates {
-        return aggregate::compile(query, kernel, &clauses, &keys, &binder, scope, options);
+        return aggregate::compile(query, kernel, &clauses, &joined, &binder, scope, options);
     }
     clauses.refuse_order(text)?;
     let (items, conjuncts) = resolve(query, &clauses, &binder, &mut scope, options.stored)?;
@@ -206,9 +208,9 @@ pub fn compile(
     let schema = bind::schema(&scope.columns)?;
     let columns = items.iter().map(|item| item.column(&schema, text)).collect::<Result<Vec<_>, _>>()?;
     let outputs = items.into_iter().map(|item| item.planned).collect();
-    let (conjuncts, start_filters) = pair::separate(&scope, &schema, conjuncts);
+    let (conjuncts, start_filters) = pair::separate(&scope, &schema, &joined, conjuncts)?;
     let mut split = split::split(&scope, &schema, conjuncts, outputs)?;
-    let pair = pair::of_query(&clauses, &scope, &schema, &keys, start_filters, options, &mut split)?;
+    let pair = pair::of_query(&clauses, &scope, &schema, &joined, start_filters, options, &mut split)?;
     let returns = if pair.is_some() { None } else { return_hook(kernel, &hook, &split) };
     let layout = layout::layout(&split, returns.is_some()).map_err(|refused| refused.to_sql(text))?;
     let task_offsets = task_offsets(kernel, &split).map_err(|error| error.at(position::of_span(text, hook_span)))?;
@@ -374,7 +376,7 @@ fn bind_filter(conjuncts: Vec<NamedConjunct>, binder: &Binder, scope: &Scope<'_>
         if !matches!(data_type, DataType::Boolean | DataType::Null) {
             return Err(SqlError::new(
                 SqlState::DATATYPE_MISMATCH,
-                format!("argument of WHERE must be boolean, not {data_type}"),
+                format!("a condition must be boolean, not {data_type}"),
             )
             .at(position::of_span(scope.text, span)));
         }

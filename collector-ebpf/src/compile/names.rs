@@ -1,25 +1,25 @@
 //! Names to columns: every identifier of the query is resolved here, against the current task's facts and the hook's
 //! fields, and replaced by the unique name of a column.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Ident, Spanned, Subscript, Value, VisitMut, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::tokenizer::Span;
-use probepilot_sql::names::folded;
 use probepilot_sql::{SqlError, SqlState};
 
 use super::assemble::Width;
 use super::leaf::{Leaf, Place, Space, StringAt, TaskFact};
 use super::position;
+use super::resolver::{self, cast_to, element_number};
 use crate::functions::enumeration::Names;
-use crate::kernel::{Hook, HookContext, HookKind, Kernel, KernelType, Place as FieldPlace, nearest};
+use crate::kernel::{Hook, HookContext, HookKind, Kernel, KernelType, Labels, Place as FieldPlace, nearest};
 
 /// The qualifier by which a field of the event is always found.
 pub const ARGUMENTS: &str = "args";
+
+/// The qualifier of facts of whoever runs when the event happens, be it a bystander.
+pub const CURRENT: &str = "current";
 
 /// What the value of a column is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,10 +158,7 @@ pub struct Scope<'a> {
 impl Scope<'_> {
     /// Replaces every name in the expression by its column's.
     pub fn resolve(&mut self, expression: &mut Expr) -> Result<(), SqlError> {
-        match expression.visit(&mut Resolver { scope: self }) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(error) => Err(*error),
-        }
+        resolver::resolve(self, expression)
     }
 
     /// The hook of a side; of a query on one hook there is only the end's.
@@ -228,6 +225,9 @@ impl Scope<'_> {
             [first, second, ..] if first == ARGUMENTS && hook.field(ARGUMENTS).is_none() => {
                 hook.field(second).is_some()
             }
+            [first, name] if first == CURRENT && hook.field(CURRENT).is_none() => {
+                TASK_COLUMNS.iter().any(|column| column.name == *name)
+            }
             [name] if TASK_COLUMNS.iter().any(|column| column.name == *name) => true,
             [first, ..] => hook.field(first).is_some(),
             [] => false,
@@ -243,6 +243,13 @@ impl Scope<'_> {
             }
             parts => (parts, false),
         };
+        if let [first, name] = parts
+            && first == CURRENT
+            && hook.field(CURRENT).is_none()
+            && let Some(task) = TASK_COLUMNS.iter().find(|column| column.name == *name && column.fact.is_some())
+        {
+            return Ok(self.current_column(side, task, span));
+        }
         let [first, members @ ..] = parts else { return Err(self.unknown(side, &parts.join("."), span)) };
         let task = TASK_COLUMNS.iter().find(|column| column.name == *first);
         if let Some(task) = task.filter(|_| !event_only && members.is_empty()) {
@@ -251,7 +258,7 @@ impl Scope<'_> {
         if hook.field(first).is_none() {
             return Err(self.unknown(side, &parts.join("."), span));
         }
-        let path = parts.join(".").replace(".[", "[");
+        let path = parts.join(".").replace(".[", "[").replace(".::", "::");
         let name = if task.is_some() { format!("{ARGUMENTS}.{path}") } else { path };
         let name = self.unique(side, &name);
         if !self.columns.iter().any(|column| column.name == name) {
@@ -289,6 +296,23 @@ impl Scope<'_> {
             [name, rest @ ..] if *name == hook.name && !rest.is_empty() && hook.field(name).is_none() => Some(rest),
             _ => None,
         }
+    }
+
+    /// A fact of whoever runs, without asking whether the event is theirs.
+    fn current_column(&mut self, side: Side, task: &TaskColumn, span: Span) -> String {
+        let name = self.unique(side, &format!("{CURRENT}.{}", task.name));
+        if let Some(fact) = task.fact.filter(|_| !self.columns.iter().any(|column| column.name == name)) {
+            self.columns.push(Column {
+                name: name.clone(),
+                side,
+                data_type: (task.data_type)(),
+                content: Content::Leaf(Leaf::Task(fact).of(side)),
+                comment: format!("{} of whoever was running", task.comment),
+                span,
+                labels: None,
+            });
+        }
+        name
     }
 
     fn task_column(&mut self, side: Side, task: &TaskColumn, span: Span) -> String {
@@ -337,38 +361,11 @@ impl Scope<'_> {
             [path @ .., last] if !path.is_empty() && element_number(last).is_some() => (path, element_number(last)),
             parts => (parts, None),
         };
-        let mut labels = None;
-        let (ty, place, bits, declaration) = if hook.kind == HookKind::BtfTracepoint {
-            let names: Vec<&str> = parts.iter().map(String::as_str).collect();
-            let path = self.kernel.field_path(hook, &names).map_err(at)?;
-            let argument =
-                u8::try_from(path.argument).map_err(|_| at(self.no_value(hook, &name, "too many arguments")))?;
-            let place = match path.offset {
-                None => Location::Here(Place::Context { offset: u16::from(argument) * 8 }),
-                Some(offset) => Location::Here(Place::Btf { argument, pointers: path.pointers, offset }),
-            };
-            (path.ty, place, path.bits.map(|bits| (bits.shift, bits.width)), path.declaration)
-        } else {
-            let [field_name] = parts else {
-                return Err(at(SqlError::new(
-                    SqlState::WRONG_OBJECT_TYPE,
-                    format!("field \"{}\" of {hook} has no members", parts[0]),
-                )
-                .hint("Members are followed in hooks of kind tp_btf.")));
-            };
-            let field = hook.field(field_name).expect("the caller found the field");
-            let place = match field.place {
-                FieldPlace::ContextOffset { offset } => Location::Here(Place::Context { offset }),
-                FieldPlace::BtfArgument { index } => Location::Here(Place::Context { offset: index * 8 }),
-                FieldPlace::DataLoc { offset } => Location::Data { offset, from: 0 },
-                FieldPlace::RelativeLoc { offset } => Location::Data { offset, from: offset + 4 },
-            };
-            labels = Some(&field.labels).filter(|labels| !labels.is_empty() && element.is_none());
-            (field.ty.clone(), place, None, field.declaration.clone())
-        };
+        let Located { ty, location, bits, declaration, labels } = self.located(hook, &name, parts).map_err(at)?;
+        let labels = Some(labels).filter(|labels| !labels.is_empty() && element.is_none());
         let (ty, place) = match element {
-            None => (ty, place),
-            Some(number) => self.element(hook, &ty, place, number, (&name, &declaration)).map_err(at)?,
+            None => (ty, location),
+            Some(number) => self.element(hook, &ty, location, number, (&name, &declaration)).map_err(at)?,
         };
         let (data_type, content) =
             content(&ty, place, bits).ok_or_else(|| at(self.no_value(hook, &name, &declaration)))?;
@@ -377,7 +374,7 @@ impl Scope<'_> {
             other => other,
         };
         let KernelType::Enum { values, .. } = &ty else {
-            let labels = labels.map(|labels| Arc::new(Names::new(labels)));
+            let labels = labels.map(|labels| Arc::new(Names::new(&labels)));
             return Ok(vec![Column { name, side, data_type, content, comment: declaration, span, labels }]);
         };
         // No name a user can write.
@@ -392,6 +389,79 @@ impl Scope<'_> {
             labels: Some(Arc::new(Names::new(values))),
         };
         Ok(vec![text, Column { name: number, side, data_type, content, comment: declaration, span, labels: None }])
+    }
+
+    /// Where a path's value lies; an element was taken off it.
+    fn located(&self, hook: &Hook, name: &str, parts: &[String]) -> Result<Located, SqlError> {
+        if let Some(at) = parts.iter().rposition(|part| cast_to(part).is_some()) {
+            return self.behind_cast(hook, name, parts, at);
+        }
+        if hook.kind == HookKind::BtfTracepoint {
+            let names: Vec<&str> = parts.iter().map(String::as_str).collect();
+            let path = self.kernel.field_path(hook, &names)?;
+            let argument = u8::try_from(path.argument).map_err(|_| self.no_value(hook, name, "too many arguments"))?;
+            let place = match path.offset {
+                None => Place::Context { offset: u16::from(argument) * 8 },
+                Some(offset) => Place::Btf { argument, pointers: path.pointers, offset },
+            };
+            return Ok(Located {
+                ty: path.ty,
+                location: Location::Here(place),
+                bits: path.bits.map(|bits| (bits.shift, bits.width)),
+                declaration: path.declaration,
+                labels: Labels::default(),
+            });
+        }
+        let [field_name] = parts else {
+            return Err(SqlError::new(
+                SqlState::WRONG_OBJECT_TYPE,
+                format!("field \"{}\" of {hook} has no members", parts[0]),
+            )
+            .hint(format!(
+                "Members are followed in hooks of kind tp_btf; of a pointer whose type you know write ({}::type).member.",
+                parts[0]
+            )));
+        };
+        let field = hook.field(field_name).expect("the caller found the field");
+        let location = match field.place {
+            FieldPlace::ContextOffset { offset } => Location::Here(Place::Context { offset }),
+            FieldPlace::BtfArgument { index } => Location::Here(Place::Context { offset: index * 8 }),
+            FieldPlace::DataLoc { offset } => Location::Data { offset, from: 0 },
+            FieldPlace::RelativeLoc { offset } => Location::Data { offset, from: offset + 4 },
+        };
+        Ok(Located {
+            ty: field.ty.clone(),
+            location,
+            bits: None,
+            declaration: field.declaration.clone(),
+            labels: Arc::clone(&field.labels),
+        })
+    }
+
+    /// A member of what the user says that a pointer points to: `(sk::tcp_sock).bytes_sent`.
+    fn behind_cast(&self, hook: &Hook, name: &str, parts: &[String], at: usize) -> Result<Located, SqlError> {
+        let (before, behind) = parts.split_at(at);
+        let [cast, members @ ..] = behind else { return Err(self.no_value(hook, name, "nothing")) };
+        let pointer = self.located(hook, name, before)?;
+        let (KernelType::KernelPointer { .. }, Location::Here(mut place)) = (pointer.ty, pointer.location) else {
+            return Err(SqlError::new(
+                SqlState::WRONG_OBJECT_TYPE,
+                format!("\"{}\" does not point into the kernel", before.join(".")),
+            )
+            .detail(format!("The kernel declares it as {}.", pointer.declaration)));
+        };
+        let members: Vec<&str> = members.iter().map(String::as_str).collect();
+        let path = self.kernel.member_path(cast_to(cast).unwrap_or_default(), &members)?;
+        for offset in path.pointers.into_iter().chain(path.offset) {
+            place = Place::Cast { pointer: Box::new(place), offset };
+        }
+        Ok(Located {
+            ty: path.ty,
+            location: Location::Here(place),
+            bits: path.bits.map(|bits| (bits.shift, bits.width)),
+            declaration: path.declaration,
+            labels: Labels::default(),
+        })
     }
 
     /// An element of an array, counted from 1.
@@ -430,6 +500,10 @@ impl Scope<'_> {
                 let offset = offset.checked_add(behind).ok_or_else(far)?;
                 Location::Here(Place::Btf { argument, pointers, offset })
             }
+            Location::Here(Place::Cast { pointer, offset }) => {
+                let offset = offset.checked_add(behind).ok_or_else(far)?;
+                Location::Here(Place::Cast { pointer, offset })
+            }
             Location::Data { .. } => return Err(far()),
         };
         Ok((KernelType::Int { bytes, signed }, location))
@@ -458,6 +532,15 @@ impl Scope<'_> {
     }
 }
 
+/// What a path leads to.
+struct Located {
+    ty: KernelType,
+    location: Location,
+    bits: Option<(u8, u8)>,
+    declaration: String,
+    labels: Labels,
+}
+
 enum Location {
     Here(Place),
     Data { offset: u16, from: u16 },
@@ -480,7 +563,7 @@ fn content(ty: &KernelType, location: Location, bits: Option<(u8, u8)>) -> Optio
             u16::try_from(length).ok().filter(|length| (1..=super::leaf::STRING_BYTES_MAX).contains(length))?;
         Some(Content::Leaf(match place {
             Place::Context { offset } => Leaf::ContextBytes { offset, length },
-            place @ Place::Btf { .. } => Leaf::KernelBytes { place, length },
+            place @ (Place::Btf { .. } | Place::Cast { .. }) => Leaf::KernelBytes { place, length },
         }))
     };
     Some(match ty {
@@ -509,99 +592,4 @@ fn content(ty: &KernelType, location: Location, bits: Option<(u8, u8)>) -> Optio
         | KernelType::Aggregate { .. }
         | KernelType::Opaque { .. } => return None,
     })
-}
-
-struct Resolver<'s, 'a> {
-    scope: &'s mut Scope<'a>,
-}
-
-impl Resolver<'_, '_> {
-    fn replace(&mut self, expression: &mut Expr, parts: &[Ident]) -> ControlFlow<Box<SqlError>> {
-        let span = expression.span();
-        let names: Vec<String> = parts.iter().map(folded).collect();
-        match self.scope.column(&names, span) {
-            Ok(name) => {
-                *expression = Expr::Identifier(Ident::with_quote_and_span('"', span, name));
-                ControlFlow::Continue(())
-            }
-            Err(error) => ControlFlow::Break(Box::new(error)),
-        }
-    }
-}
-
-impl VisitorMut for Resolver<'_, '_> {
-    type Break = Box<SqlError>;
-
-    fn pre_visit_query(&mut self, query: &mut datafusion::sql::sqlparser::ast::Query) -> ControlFlow<Self::Break> {
-        ControlFlow::Break(Box::new(
-            SqlError::unsupported("a subquery is not supported in a query on a hook")
-                .at(position::of_span(self.scope.text, query.span())),
-        ))
-    }
-
-    fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Self::Break> {
-        match expression {
-            Expr::Identifier(name) => {
-                let name = name.clone();
-                self.replace(expression, &[name])
-            }
-            Expr::CompoundIdentifier(parts) => {
-                let parts = parts.clone();
-                self.replace(expression, &parts)
-            }
-            _ => ControlFlow::Continue(()),
-        }
-    }
-
-    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Self::Break> {
-        // `task->real_parent->tgid` is `task.real_parent.tgid`; made so before its parts are looked up.
-        let is_path =
-            matches!(expression, Expr::BinaryOp { op: BinaryOperator::Arrow, .. } | Expr::CompoundFieldAccess { .. });
-        match path(expression).filter(|_| is_path) {
-            Some(parts) => *expression = Expr::CompoundIdentifier(parts),
-            None if matches!(expression, Expr::CompoundFieldAccess { .. }) => {
-                return ControlFlow::Break(Box::new(
-                    SqlError::unsupported(
-                        "only an element of a hook's column by its number, counted from 1, can be taken",
-                    )
-                    .at(position::of_span(self.scope.text, expression.span())),
-                ));
-            }
-            None => {}
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// The names of a chain of arrows and dots; an element's number, the last of them, in brackets.
-fn path(expression: &Expr) -> Option<Vec<Ident>> {
-    match expression {
-        Expr::Identifier(name) => Some(vec![name.clone()]),
-        Expr::CompoundIdentifier(names) => Some(names.clone()),
-        Expr::BinaryOp { left, op: BinaryOperator::Arrow, right } => {
-            let mut parts = path(left)?;
-            parts.extend(path(right)?);
-            Some(parts)
-        }
-        Expr::CompoundFieldAccess { root, access_chain } => {
-            let mut parts = path(root)?;
-            for access in access_chain {
-                match access {
-                    AccessExpr::Dot(member) => parts.extend(path(member)?),
-                    AccessExpr::Subscript(Subscript::Index { index: Expr::Value(value) }) => {
-                        let Value::Number(number, _) = &value.value else { return None };
-                        parts.push(Ident::with_quote_and_span('"', value.span, format!("[{number}]")));
-                    }
-                    AccessExpr::Subscript(_) => return None,
-                }
-            }
-            Some(parts)
-        }
-        _ => None,
-    }
-}
-
-/// The number in brackets of a path's part that is an element.
-fn element_number(part: &str) -> Option<u64> {
-    part.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }

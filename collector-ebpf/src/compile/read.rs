@@ -154,6 +154,11 @@ impl<'a> Sources<'a> {
                 self.fetch_fact(assembler, frame, leaf, *fact);
                 None
             }
+            Leaf::Number { place, width, .. } if place.needs_helper() => {
+                let slot = fetch_number(assembler, frame, place, *width);
+                self.slots.insert(leaf, slot);
+                None
+            }
             Leaf::Number { .. } | Leaf::ContextBytes { .. } => None,
             saved @ Leaf::Saved(_) if saved.is_number() => None,
             Leaf::KernelBytes { .. } | Leaf::String { .. } | Leaf::Saved(_) => Some(self.read(assembler, frame, leaf)),
@@ -210,10 +215,10 @@ impl<'a> Sources<'a> {
             Leaf::String { at, space, .. } => {
                 match at {
                     StringAt::Pointer(place) => {
-                        load_place(assembler, place, Width::Eight, unreadable);
+                        load_pointer(assembler, frame, place, unreadable);
                         assembler.mov(R3, R0);
                     }
-                    StringAt::Here(place) => address(assembler, place, unreadable),
+                    StringAt::Here(place) => address(assembler, frame, place, unreadable),
                     StringAt::DataLoc { offset, from } => {
                         assembler.load(Width::Four, R0, CONTEXT, *offset as i16);
                         assembler.alu_imm(Alu::And, R0, 0xffff);
@@ -231,7 +236,7 @@ impl<'a> Sources<'a> {
                 (helper, Some(description.bytes()))
             }
             Leaf::KernelBytes { place, .. } => {
-                address(assembler, place, unreadable);
+                address(assembler, frame, place, unreadable);
                 (helper::PROBE_READ_KERNEL, None)
             }
             Leaf::Saved(saved) => return self.read_saved(assembler, frame, leaf, saved),
@@ -302,7 +307,7 @@ impl<'a> Sources<'a> {
         let (unreadable, fits, whole, done) =
             (assembler.label(), assembler.label(), assembler.label(), assembler.label());
         let (from, wanted) = (frame.take(), frame.take());
-        load_place(assembler, at, Width::Eight, unreadable);
+        load_pointer(assembler, frame, at, unreadable);
         assembler.store(Width::Eight, FRAME, from, R0);
         let sources: &Sources<'_> = self;
         Evaluator { assembler, frame, leaves: sources, error: unreadable }.value(length, unreadable);
@@ -360,7 +365,14 @@ impl Leaves for Sources<'_> {
                 }
             }
             Leaf::Number { place, width, signed, bits } => {
-                load_place(assembler, place, *width, null);
+                match self.slots.get(&leaf) {
+                    Some(&slot) if place.needs_helper() => {
+                        assembler.load(Width::Eight, R1, FRAME, slot);
+                        assembler.jump_if_imm(Condition::NotEqual, R1, 0, null);
+                        assembler.load(*width, R0, FRAME, slot + 8);
+                    }
+                    _ => load_place(assembler, place, *width, null),
+                }
                 match bits {
                     Some((shift, count)) => extend(assembler, *shift, *count, *signed),
                     None if *signed => extend(assembler, 0, width.bytes() * 8, true),
@@ -459,11 +471,47 @@ fn load_place(assembler: &mut Assembler, place: &Place, width: Width, null: Labe
             follow(assembler, *argument, pointers, null);
             load_far(assembler, width, *offset);
         }
+        Place::Cast { .. } => unreachable!("a helper has fetched it"),
+    }
+}
+
+/// Reads the number with a helper: the frame slot of the helper's result, which is zero when behind it lies the number.
+fn fetch_number(assembler: &mut Assembler, frame: &mut Frame, place: &Place, width: Width) -> i16 {
+    let slot = frame.take_bytes(16);
+    let (null, done) = (assembler.label(), assembler.label());
+    address(assembler, frame, place, null);
+    read_to_frame(assembler, slot + 8, width);
+    assembler.jump(done);
+    assembler.place(null);
+    assembler.load_number(R0, i64::from(UNREADABLE));
+    assembler.place(done);
+    assembler.store(Width::Eight, FRAME, slot, R0);
+    slot
+}
+
+/// Copies from R3 to the frame; R0 is zero when that worked.
+fn read_to_frame(assembler: &mut Assembler, slot: i16, width: Width) {
+    assembler.mov(R1, FRAME);
+    assembler.alu_imm(Alu::Add, R1, i32::from(slot));
+    assembler.load_number(R2, i64::from(width.bytes()));
+    assembler.call(helper::PROBE_READ_KERNEL);
+}
+
+/// R0 = the pointer at the place; on to `null` when it is NULL or cannot be read.
+fn load_pointer(assembler: &mut Assembler, frame: &mut Frame, place: &Place, null: Label) {
+    if place.needs_helper() {
+        let slot = frame.take();
+        address(assembler, frame, place, null);
+        read_to_frame(assembler, slot, Width::Eight);
+        assembler.jump_if_imm(Condition::NotEqual, R0, 0, null);
+        assembler.load(Width::Eight, R0, FRAME, slot);
+    } else {
+        load_place(assembler, place, Width::Eight, null);
     }
 }
 
 /// R3 = the address of the place.
-fn address(assembler: &mut Assembler, place: &Place, null: Label) {
+fn address(assembler: &mut Assembler, frame: &mut Frame, place: &Place, null: Label) {
     match place {
         Place::Context { offset } => {
             assembler.mov(R3, CONTEXT);
@@ -471,6 +519,12 @@ fn address(assembler: &mut Assembler, place: &Place, null: Label) {
         }
         Place::Btf { argument, pointers, offset } => {
             follow(assembler, *argument, pointers, null);
+            assembler.mov(R3, R0);
+            assembler.alu_imm(Alu::Add, R3, *offset as i32);
+        }
+        Place::Cast { pointer, offset } => {
+            load_pointer(assembler, frame, pointer, null);
+            assembler.jump_if_imm(Condition::Equal, R0, 0, null);
             assembler.mov(R3, R0);
             assembler.alu_imm(Alu::Add, R3, *offset as i32);
         }

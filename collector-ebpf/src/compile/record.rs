@@ -110,11 +110,16 @@ impl Emitter<'_> {
         }
     }
 
-    /// Copies bytes into the record by aligned words. Uses R1.
+    /// Copies bytes into the record by aligned words; a group's key may lie in the frame, where stores are aligned too. Uses
+    /// R1.
     fn copy(&mut self, from: Register, from_offset: i16, to_offset: u16, length: u16) {
         let mut done = 0;
         while done < length {
-            let width = chunk(from_offset + done as i16, 8, usize::from(length - done));
+            let left = usize::from(length - done);
+            let mut width = chunk(from_offset + done as i16, 8, left);
+            if self.settings.windows.is_some() {
+                width = chunk((to_offset + done) as i16, width.bytes(), left);
+            }
             self.assembler.load(width, R1, from, from_offset + done as i16);
             self.assembler.store(width, RECORD, (to_offset + done) as i16, R1);
             done += u16::from(width.bytes());

@@ -3,6 +3,7 @@
 use super::hook_lines;
 use crate::compile::CompiledProbe;
 use crate::compile::pair::Pair;
+use crate::compile::split::KernelFilter;
 use crate::object::{STATE_ENTRIES_MAX, StateKind};
 
 /// Where starts wait, in words.
@@ -41,6 +42,10 @@ pub(super) fn lines(pair: &Pair, probe: &CompiledProbe) -> Vec<String> {
     for filter in &pair.start.kernel_filters {
         let place = if at_both(&filter.text) { "at both ends" } else { "at the start" };
         lines.push(format!("Filter in kernel {place}: {}", filter.text));
+    }
+    let at_end = |filter: &&KernelFilter| pair.start.kernel_filters.iter().all(|start| start.text != filter.text);
+    for filter in pair.shared.iter().filter(at_end) {
+        lines.push(format!("Ends a pair where: {}", filter.text));
     }
     lines
 }

@@ -134,6 +134,14 @@ impl Kernel {
         path::resolve(&self.btf, hook, names)
     }
 
+    /// The way from a pointer to a struct of this name, by dots, to a value; `argument` says nothing.
+    ///
+    /// # Errors
+    /// 42704 when there is no such struct, 42703 and 42809 as for [`Kernel::field_path`].
+    pub fn member_path(&self, name: &str, members: &[&str]) -> Result<FieldPath, SqlError> {
+        path::of_struct(&self.btf, name, members)
+    }
+
     fn split_name<'a>(&self, parts: &[&'a str]) -> Result<(HookKind, Option<&'a str>, &'a str), SqlError> {
         let (schema, group, name) = match *parts {
             [schema, name] => (schema, None, name),

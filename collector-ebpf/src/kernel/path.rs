@@ -74,6 +74,29 @@ pub fn resolve(btf: &Btf, hook: &Hook, names: &[&str]) -> Result<FieldPath, SqlE
     Ok(path)
 }
 
+/// See [`super::Kernel::member_path`].
+pub fn of_struct(btf: &Btf, name: &str, members: &[&str]) -> Result<FieldPath, SqlError> {
+    let container = btf.find(BtfKind::Struct, name).or_else(|| btf.find(BtfKind::Union, name)).ok_or_else(|| {
+        SqlError::new(SqlState::UNDEFINED_OBJECT, format!("the kernel has no struct \"{name}\""))
+            .hint("A pointer is cast to a struct by its name alone, as in (sk::tcp_sock).bytes_sent.")
+    })?;
+    let to = spell(btf, container);
+    let mut path = FieldPath {
+        argument: 0,
+        pointers: Vec::new(),
+        offset: None,
+        bits: None,
+        declaration: format!("{to} *"),
+        ty: KernelType::KernelPointer { to, type_id: Some(container) },
+    };
+    let mut so_far = name.to_owned();
+    for member in members {
+        path = follow(btf, path, &so_far, member)?;
+        so_far = format!("{so_far}.{member}");
+    }
+    Ok(path)
+}
+
 /// `path`, which is written `so_far`, one member further.
 fn follow(btf: &Btf, mut path: FieldPath, so_far: &str, name: &str) -> Result<FieldPath, SqlError> {
     let (container, base) = match (&path.ty, path.offset) {

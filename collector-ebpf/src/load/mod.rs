@@ -25,7 +25,7 @@ use std::time::Duration;
 pub use error::LoadError;
 pub use program::ProgramInfo;
 pub use rings::{Interrupter, RingMap, RingWatch, Rings};
-pub use state::STATE_AGE_MAX;
+pub use state::{OBJECT_AGE_MAX, STATE_AGE_MAX};
 pub use windows::WindowReader;
 
 use crate::compile::sample::Keep;
@@ -367,13 +367,15 @@ impl LoadedProbe {
         sums.map_or(0, |sums| sums[Counter::UnpairedEnd as usize])
     }
 
-    /// Drops starts of a pair that have waited for longer than [`STATE_AGE_MAX`]; they are counted as `unpaired_start`.
+    /// Drops starts of a pair that have waited for longer than [`STATE_AGE_MAX`], or [`OBJECT_AGE_MAX`] where the kernel
+    /// tells the key's end; they are counted as `unpaired_start`.
     /// Says how many. Call it every few seconds: for each start that waits it makes two system calls.
     ///
     /// # Errors
     /// When the kernel does not answer.
     pub fn sweep(&self) -> io::Result<u64> {
-        self.sweep_older_than(STATE_AGE_MAX)
+        let ends = self.state.is_some_and(|state| state.ends);
+        self.sweep_older_than(if ends { OBJECT_AGE_MAX } else { STATE_AGE_MAX })
     }
 
     /// As [`LoadedProbe::sweep`], with another age.
@@ -381,7 +383,7 @@ impl LoadedProbe {
     /// # Errors
     /// When the kernel does not answer.
     pub fn sweep_older_than(&self, age: Duration) -> io::Result<u64> {
-        let (Some(map), Some(StateMap { kind: StateKind::Hash, key_bytes, value_bytes })) =
+        let (Some(map), Some(StateMap { kind: StateKind::Hash, key_bytes, value_bytes, .. })) =
             (&self.maps.state, self.state)
         else {
             return Ok(0);

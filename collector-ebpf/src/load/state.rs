@@ -11,12 +11,15 @@ use crate::object::{STATE_ENTRIES_MAX, StateKind, StateMap};
 /// How long a start waits for its end in a hash. A thread's or a CPU's own place is not swept: it cannot run full.
 pub const STATE_AGE_MAX: Duration = Duration::from_secs(600);
 
+/// The same where the key is an object whose end the kernel tells: only an end that was missed leaves one behind.
+pub const OBJECT_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Where a value has the clock of its start.
 const NSECS_OFFSET: usize = 8;
 
 /// Makes the map.
 pub fn create(state: StateMap) -> Result<Map, LoadError> {
-    let StateMap { kind, key_bytes, value_bytes } = state;
+    let StateMap { kind, key_bytes, value_bytes, ends: _ } = state;
     let spec = |kind: MapKind, key_bytes, entries| MapSpec {
         kind,
         name: "state",

@@ -26,7 +26,7 @@ use super::bind::{self, Binder};
 use super::clauses::Clauses;
 use super::emit::{Part, Settings};
 use super::names::Scope;
-use super::pair::{self, key::Key};
+use super::pair::{self, key::Joined};
 use super::program::{excluded, programs, return_hook, task_offsets};
 use super::sample::Sample;
 use super::split::{self, Input, PlacedInput, Planned, Split};
@@ -79,7 +79,7 @@ pub fn compile(
     query: &ProbeQuery,
     kernel: &Kernel,
     clauses: &Clauses,
-    keys: &[Key],
+    joined: &Joined,
     binder: &Binder,
     mut scope: Scope<'_>,
     options: &CompileOptions,
@@ -123,9 +123,9 @@ pub fn compile(
     let (inputs, indexes) = distinct_inputs(&calls);
     let group_count = groups.len();
     let groups = groups.into_iter().map(|(_, planned)| planned).collect();
-    let (conjuncts, start_filters) = pair::separate(&scope, &hook_schema, conjuncts);
+    let (conjuncts, start_filters) = pair::separate(&scope, &hook_schema, joined, conjuncts)?;
     let (mut split, placed) = split::split_inputs(&scope, &hook_schema, conjuncts, groups, &inputs)?;
-    let pair = pair::of_query(clauses, &scope, &hook_schema, keys, start_filters, options, &mut split)?;
+    let pair = pair::of_query(clauses, &scope, &hook_schema, joined, start_filters, options, &mut split)?;
     let (kernel_inputs, aggregates) = place(&calls, &inputs, &placed, &indexes);
     let mut plan = WindowPlan {
         bucket,

@@ -1,4 +1,4 @@
-//! The key of a pair: the equalities of ON, each with one side of the start and one of the end.
+//! ON: equalities between the two sides are the key; conditions on one side say which of its events take part.
 
 use std::ops::ControlFlow;
 
@@ -14,7 +14,8 @@ use crate::compile::expression::{Bits, Expression, Kind, Node};
 use crate::compile::leaf::Leaf;
 use crate::compile::lower::Lowering;
 use crate::compile::names::{Column, Content, Scope, Side};
-use crate::compile::position;
+use crate::compile::split::Planned;
+use crate::compile::{NamedConjunct, bind_filter, position};
 
 /// An equality of ON.
 #[derive(Clone, Debug)]
@@ -59,25 +60,54 @@ fn pointer(expr: &Expr, scope: &Scope<'_>) -> Option<Leaf> {
     Some(leaf.of(column.side))
 }
 
-/// Binds the equalities of ON.
-///
-/// # Errors
-/// 0A000 for anything but equalities between the two sides, and for a key that is NULL at one of the hooks.
-pub fn bind(join: &JoinClause, binder: &Binder, scope: &mut Scope<'_>) -> Result<Vec<Key>, SqlError> {
-    scope.check_labels(join.span)?;
-    join.equalities.iter().map(|equality| bind_one(equality, binder, scope)).collect()
+/// What ON says.
+#[derive(Debug, Default)]
+pub struct Joined {
+    /// The key; of a join it has at least one part.
+    pub keys: Vec<Key>,
+    /// Which events begin a pair.
+    pub start: Vec<Planned>,
+    /// Which events end one: any other leaves what waits alone.
+    pub end: Vec<Planned>,
 }
 
-fn bind_one(equality: &ast::Expr, binder: &Binder, scope: &mut Scope<'_>) -> Result<Key, SqlError> {
-    let (span, text) = (equality.span(), equality.to_string());
+enum Condition {
+    Key(Key),
+    Of(Side, Planned),
+}
+
+/// Binds the conditions of ON.
+///
+/// # Errors
+/// 0A000 for a condition on both sides that is no equality, for a join without a key, and for a key that is NULL at one
+/// of the hooks.
+pub fn bind(join: &JoinClause, binder: &Binder, scope: &mut Scope<'_>) -> Result<Joined, SqlError> {
+    scope.check_labels(join.span)?;
+    let mut joined = Joined::default();
+    for condition in &join.conditions {
+        match bind_one(condition, binder, scope)? {
+            Condition::Key(key) => joined.keys.push(key),
+            Condition::Of(Side::Start, planned) => joined.start.push(planned),
+            Condition::Of(Side::End, planned) => joined.end.push(planned),
+        }
+    }
+    if joined.keys.is_empty() {
+        return Err(SqlError::unsupported("hooks can be joined on an equality between the two only")
+            .hint("Say which values tell that two events belong together, for instance ON e.tid = x.tid.")
+            .at(position::of_span(scope.text, join.span)));
+    }
+    Ok(joined)
+}
+
+fn bind_one(condition: &ast::Expr, binder: &Binder, scope: &mut Scope<'_>) -> Result<Condition, SqlError> {
+    let (span, text) = (condition.span(), condition.to_string());
     let at = position::of_span(scope.text, span);
     let refused = || {
         SqlError::unsupported("hooks can be joined on equalities between the two only")
-            .hint("Put every other condition into WHERE.")
+            .hint("Conditions on one of them may stand beside them; put every other one into WHERE.")
             .at(at)
     };
-    let ast::Expr::BinaryOp { op: ast::BinaryOperator::Eq, .. } = equality else { return Err(refused()) };
-    let mut expression = equality.clone();
+    let mut expression = condition.clone();
     binder.check(&expression, scope.text)?;
     scope.resolve(&mut expression)?;
     let mut named = Vec::new();
@@ -96,12 +126,16 @@ fn bind_one(equality: &ast::Expr, binder: &Binder, scope: &mut Scope<'_>) -> Res
         .hint("The current task is a bystander there; join on a field of the event.")
         .at(at));
     }
-    let bound = binder.bind(expression, scope)?;
-    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = bound else { return Err(refused()) };
+    let conjunct = NamedConjunct { expression, span, text: text.clone() };
+    let Some(planned) = bind_filter(vec![conjunct], binder, scope)?.pop() else { return Err(refused()) };
+    if let Some(side) = super::side_of(&planned.expr, scope) {
+        return Ok(Condition::Of(side, planned));
+    }
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = planned.expr else { return Err(refused()) };
     let (start, end) = match (super::side_of(&left, scope), super::side_of(&right, scope)) {
         (Some(Side::Start), Some(Side::End)) => (*left, *right),
         (Some(Side::End), Some(Side::Start)) => (*right, *left),
         _ => return Err(refused()),
     };
-    Ok(Key { start, end, text, span })
+    Ok(Condition::Key(Key { start, end, text, span }))
 }

@@ -25,10 +25,11 @@ use super::layout::{self, Layout};
 use super::leaf::Leaf;
 use super::lower::Lowering;
 use super::names::{Scope, Side};
+use super::position;
 use super::split::{self, KernelFilter, Planned, Split};
 use crate::kernel::Hook;
 use crate::object::StateKind;
-use key::Key;
+use key::Joined;
 use state::State;
 use value::Value;
 
@@ -55,7 +56,7 @@ pub struct Pair {
     pub end_keys: Vec<Expression>,
     /// The key as the user wrote it.
     pub key_texts: Vec<String>,
-    /// Conditions that hold at both ends, over the end's leaves: where one fails nothing can be kept.
+    /// Conditions over the end's leaves without which it ends no pair: those of ON, and those that hold at both ends.
     pub shared: Vec<KernelFilter>,
     /// Whether an end without a start is a loss. Where the start has a filter that the end cannot repeat, such an end
     /// may be one whose start was filtered out.
@@ -70,13 +71,24 @@ pub struct StartFilters {
     leaves: Vec<Leaf>,
 }
 
-/// Takes the conditions that the start's program can decide alone out of the filter.
-pub fn separate(scope: &Scope<'_>, schema: &DFSchema, conjuncts: Vec<Planned>) -> (Vec<Planned>, StartFilters) {
+/// Takes the conditions that the start's program can decide alone out of the filter; those of ON are among them.
+///
+/// # Errors
+/// 0A000 when the kernel cannot decide one of ON.
+pub fn separate(
+    scope: &Scope<'_>,
+    schema: &DFSchema,
+    joined: &Joined,
+    conjuncts: Vec<Planned>,
+) -> Result<(Vec<Planned>, StartFilters), SqlError> {
     let mut start = StartFilters::default();
     if scope.start.is_none() {
-        return (conjuncts, start);
+        return Ok((conjuncts, start));
     }
     let mut lowering = Lowering { columns: &scope.columns, schema, leaves: Vec::new() };
+    for planned in &joined.start {
+        start.filters.push(selection(planned, &mut lowering, scope)?);
+    }
     let mut rest = Vec::new();
     for planned in conjuncts.into_iter().flat_map(split::parts) {
         let lowered = match side_of(&planned.expr, scope) {
@@ -91,7 +103,23 @@ pub fn separate(scope: &Scope<'_>, schema: &DFSchema, conjuncts: Vec<Planned>) -
         }
     }
     start.leaves = lowering.leaves;
-    (rest, start)
+    Ok((rest, start))
+}
+
+/// A condition of ON for the kernel, which decides before anything is looked up or kept.
+fn selection(planned: &Planned, lowering: &mut Lowering<'_>, scope: &Scope<'_>) -> Result<KernelFilter, SqlError> {
+    let Planned { expr, span, text } = planned;
+    let lowered = lowering.lower(expr).filter(|condition| {
+        let mut is_read = false;
+        condition.for_each_leaf(&mut |leaf| is_read |= lowering.leaves[leaf.0].sided().1.is_read());
+        condition.kind == Kind::Boolean && !condition.can_fail() && !is_read
+    });
+    let condition = lowered.ok_or_else(|| {
+        SqlError::unsupported(format!("the kernel cannot tell by {text} which events to pair"))
+            .hint("Conditions of ON compare numbers and booleans; put others into WHERE.")
+            .at(position::of_span(scope.text, *span))
+    })?;
+    Ok(KernelFilter { condition, span: *span, text: text.clone() })
 }
 
 /// Plans the pair of a query; `None` when it has no join. Of the end's filter in the kernel what holds at both ends is taken.
@@ -99,7 +127,7 @@ pub fn of_query(
     clauses: &Clauses,
     scope: &Scope<'_>,
     schema: &DFSchema,
-    keys: &[Key],
+    joined: &Joined,
     filters: StartFilters,
     options: &CompileOptions,
     split: &mut Split,
@@ -111,14 +139,17 @@ pub fn of_query(
     let mut start = Lowering { columns: &scope.columns, schema, leaves };
     let mut end = Lowering { columns: &scope.columns, schema, leaves: std::mem::take(&mut split.leaves) };
     let (mut start_keys, mut end_keys) = (Vec::new(), Vec::new());
-    for key in keys {
+    for key in &joined.keys {
         start_keys.push(key.lower(&mut start, Side::Start, scope)?);
         end_keys.push(key.lower(&mut end, Side::End, scope)?);
+    }
+    let mut shared = Vec::new();
+    for planned in &joined.end {
+        shared.push(selection(planned, &mut end, scope)?);
     }
     let mut start_leaves: Vec<Leaf> = start.leaves.iter().map(|leaf| leaf.sided().1.clone()).collect();
     let mut end_leaves = end.leaves;
     let same = transfer::same_leaves(scope, (&start_keys, &start_leaves), (&end_keys, &end_leaves));
-    let mut shared = Vec::new();
     let mut counts_unpaired_end = true;
     for filter in &filters {
         match transfer::to_end(filter, &same, &start_leaves, &mut end_leaves) {
@@ -135,7 +166,7 @@ pub fn of_query(
     let is_task = |side| scope.hook(side).context == crate::kernel::HookContext::Task;
     counts_unpaired_end &= !(options.excluded_tgid.is_some() && is_task(Side::Start) && !is_task(Side::End));
     split.leaves = end_leaves;
-    let state = state::choose(scope, keys, (&start_keys, &start_leaves), (&end_keys, &split.leaves));
+    let state = state::choose(scope, &joined.keys, (&start_keys, &start_leaves), (&end_keys, &split.leaves));
     filters.sort_by_cached_key(|filter| split::cost(&filter.condition, &start_leaves));
     let again = value::can_be_read_again(scope, &state);
     let record = value::record(scope, &split.leaves, &mut start_leaves, again, span);
@@ -152,7 +183,7 @@ pub fn of_query(
     // What is never fetched is swept by its age.
     layout.clock |= is_hash;
     let value = Value::new(&start, &layout, again);
-    let key_texts = keys.iter().map(|key| key.text.clone()).collect();
+    let key_texts = joined.keys.iter().map(|key| key.text.clone()).collect();
     Ok(Some(Pair {
         hook,
         span,

@@ -11,7 +11,7 @@ use crate::compile::layout::Layout;
 use crate::compile::program::{excluded, object, task_offsets};
 use crate::compile::sample::Sample;
 use crate::compile::split::Split;
-use crate::kernel::{Hook, Kernel};
+use crate::kernel::{Hook, HookContext, Kernel};
 use crate::object::{ProgramObject, StateMap};
 
 /// Makes them. The start is the one that is attached last: until then nothing is kept. With it comes the largest stack.
@@ -39,7 +39,9 @@ pub fn programs(
     let emitted = emit::emit(&pair.start, &pair.layout, start)?;
     let mut stack_bytes = emitted.stack_bytes;
     let mut program = object(&emitted, Arc::clone(&pair.hook), &pair.layout, options, text);
-    let emitted = emit::emit(split, layout, Settings { part: Part::End(pair), ..end })?;
+    // Whose event a pair is, its start says: where that is not known, who is current at the end is a bystander.
+    let excluded_tgid = end.excluded_tgid.filter(|_| pair.hook.context == HookContext::Task);
+    let emitted = emit::emit(split, layout, Settings { part: Part::End(pair), excluded_tgid, ..end })?;
     stack_bytes = stack_bytes.max(emitted.stack_bytes);
     program.companions.push(object(&emitted, end_hook, layout, options, text));
     if let Some(discard) = &pair.state.discard {
@@ -51,6 +53,7 @@ pub fn programs(
         kind: pair.state.kind,
         key_bytes: pair.start_keys.len() as u32 * 8,
         value_bytes: u32::from(pair.value.bytes),
+        ends: pair.state.discard.is_some(),
     });
     Ok((program, stack_bytes))
 }

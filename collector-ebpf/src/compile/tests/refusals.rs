@@ -121,7 +121,9 @@ fn joins_that_are_no_pairs_are_refused_at_their_place() {
         (format!("SELECT x.ret FROM {enter} JOIN {exit}"), "0A000", exit, "ON"),
         (format!("SELECT x.ret FROM {enter}, {exit}"), "0A000", exit, "JOIN"),
         (format!("SELECT x.ret FROM {enter} JOIN {exit} ON e.tid < x.tid"), "0A000", "e.tid <", "equalities"),
-        (format!("SELECT x.ret FROM {enter} JOIN {exit} {on} AND e.pid = 5"), "0A000", "e.pid", "WHERE"),
+        (format!("SELECT x.ret FROM {enter} JOIN {exit} {on} AND e.pid < x.pid"), "0A000", "e.pid", "WHERE"),
+        (format!("SELECT x.ret FROM {enter} JOIN {exit} ON e.pid = 5"), "0A000", exit, "equality"),
+        (format!("SELECT x.ret FROM {enter} JOIN {exit} {on} AND x.ret / x.ret = 1"), "0A000", "x.ret /", "WHERE"),
         (format!("SELECT x.ret FROM {enter} JOIN {exit} ON e.comm = x.comm"), "0A000", "e.comm", "integers"),
         (format!("SELECT x.ret FROM {enter} JOIN files x ON e.tid = x.id"), "0A000", "files", "no hook"),
         (
@@ -148,6 +150,20 @@ fn joins_that_are_no_pairs_are_refused_at_their_place() {
         ),
     ] {
         check(false, &sql, state, at, says);
+    }
+}
+
+#[test]
+fn casts_of_what_is_no_pointer_or_to_what_is_no_struct_are_refused() {
+    let from = "FROM tracepoint.inet_sock_set_state";
+    for (column, state, at, says) in [
+        ("(skaddr::no_such).sk_err", "42704", "skaddr", "no struct \"no_such\""),
+        ("(skaddr::sock).sk_er", "42703", "skaddr", "sk_err"),
+        ("(oldstate::sock).sk_err", "42809", "oldstate", "does not point"),
+        ("(skaddr::sock).sk_err.more", "42809", "skaddr", "not a struct"),
+        ("skaddr.sk_err", "42809", "skaddr", "::type"),
+    ] {
+        check(false, &format!("SELECT {column} {from}"), state, at, says);
     }
 }
 
