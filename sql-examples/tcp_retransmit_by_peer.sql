@@ -1,6 +1,6 @@
--- Which peers lose packets?
-SELECT remote_address, remote_port, count(*) AS retransmits
-FROM tcp_retransmit
-GROUP BY remote_address, remote_port
-ORDER BY retransmits DESC
+-- To which peers were segments sent again, and in which minute?
+SELECT date_trunc('minute', time) AS minute, remote_address, remote_port, sum(events) AS segments
+FROM tcp_retransmit_rate
+GROUP BY 1, 2, 3
+ORDER BY segments DESC
 LIMIT 20;

@@ -1,5 +1,5 @@
 -- Requests to block devices, from their issue to their completion. Interrupts complete them, so the process is not known;
--- who issued them is often a thread of the kernel. Shipped off.
+-- who issued them is often a thread of the kernel. Requests without data, as flushes, are left out. Shipped off.
 -- Cost: some 500 ns for each request, at both ends together.
 CREATE PROBE block_io AS
 SELECT
@@ -27,4 +27,5 @@ SELECT
     errno_name(c.error) AS error,                 -- NULL when it succeeded
     i.args.comm AS issued_by,                     -- name of the thread that handed it to the device
     c.nsecs - i.nsecs AS latency_ns               -- from issue to completion; ns
-FROM tracepoint.block_rq_issue i JOIN tracepoint.block_rq_complete c ON i.dev = c.dev AND i.sector = c.sector;
+FROM tracepoint.block_rq_issue i JOIN tracepoint.block_rq_complete c ON i.dev = c.dev AND i.sector = c.sector
+    AND i.nr_sector > 0 AND c.nr_sector > 0;

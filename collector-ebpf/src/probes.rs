@@ -22,14 +22,26 @@ const BUILTIN: &[Builtin] = &[
     builtin!("process_exit", true),
     builtin!("signal", true),
     builtin!("oom_kill", true),
-    builtin!("tcp_retransmit", true),
-    builtin!("tcp_state", true),
+    builtin!("tcp_flow", true),
+    builtin!("tcp_retransmit_rate", true),
+    builtin!("packet_drop", true),
+    builtin!("block_latency", true),
+    builtin!("block_slow", true),
+    builtin!("run_queue_latency", true),
     builtin!("process_fork", false),
     builtin!("file_open", false),
-    builtin!("block_io", false),
-    builtin!("syscall_errors", false),
-    builtin!("connect_latency", false),
     builtin!("io_slow", false),
+    builtin!("io_latency", false),
+    builtin!("block_io", false),
+    builtin!("connect_latency", false),
+    builtin!("tcp_state", false),
+    builtin!("tcp_retransmit", false),
+    builtin!("syscall_errors", false),
+    builtin!("syscall_error_rate", false),
+    builtin!("syscall_latency", false),
+    builtin!("page_fault", false),
+    builtin!("softirq_latency", false),
+    builtin!("hardirq_latency", false),
 ];
 
 /// All of them, in the order they are created.
@@ -45,9 +57,12 @@ mod tests {
     use crate::compile::tests::{compile_on, fixture_kernel};
     use crate::kernel::Kernel;
 
-    /// Columns that every built-in table has first.
+    /// Columns that every built-in table of events has first.
     const FACE: [&str; 13] =
         ["time", "node", "upid", "pid", "tid", "ppid", "uid", "gid", "comm", "exe", "container_id", "cgroup_id", "cpu"];
+
+    /// Columns that every built-in table of windows has first.
+    const WINDOWS_FACE: [&str; 4] = ["time", "node", "window_ns", "complete"];
 
     fn check_all(kernel: &Kernel) {
         for probe in builtin() {
@@ -58,7 +73,12 @@ mod tests {
             let compiled = compile_on(kernel, probe.sql, true)
                 .unwrap_or_else(|error| panic!("{}: {error} {:?} at {:?}", probe.name, error.hint, error.position));
             let names: Vec<&str> = compiled.columns.iter().map(|column| column.name.as_str()).collect();
-            assert_eq!(names[..FACE.len()], FACE, "{}", probe.name);
+            if compiled.windows.is_some() {
+                assert_eq!(names[..WINDOWS_FACE.len()], WINDOWS_FACE, "{}", probe.name);
+                assert!(names.contains(&"events"), "{} does not say how many events a row stands for", probe.name);
+            } else {
+                assert_eq!(names[..FACE.len()], FACE, "{}", probe.name);
+            }
             for column in &compiled.columns {
                 assert!(column.comment.is_some(), "{}.{} has no comment", probe.name, column.name);
             }

@@ -10,7 +10,7 @@ use crate::support::{NUMBERED_PROBE, Numbered, Server, may_attach};
 fn killed_with_rows(rows: u64) -> (tempfile::TempDir, u64) {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);
-    server.psql("ALTER PROBE process_exec DISABLE; ALTER PROBE process_exit DISABLE; ALTER PROBE tcp_state DISABLE");
+    server.psql("ALTER PROBE process_exec DISABLE; ALTER PROBE process_exit DISABLE");
     server.psql(NUMBERED_PROBE);
     let events = Numbered::start(3_000);
     server.wait_for(&format!("SELECT count(*) > {rows} FROM numbered"), "t");

@@ -17,7 +17,7 @@ fn run_true() -> u32 {
 fn kernel_a_probe_from_its_creation_to_its_end() {
     let Some(server) = Server::with_probes("") else { return };
     let tables = server.psql("\\dt");
-    for probe in ["process_exec", "process_exit", "signal", "oom_kill", "tcp_retransmit", "tcp_state"] {
+    for probe in ["process_exec", "process_exit", "signal", "oom_kill", "tcp_flow", "block_latency"] {
         assert!(tables.contains(&format!("public|{probe}|table|")), "{probe} is not in:\n{tables}");
     }
     let processes = server.psql("SELECT pid, comm, exe, container_id FROM system.processes LIMIT 5");

@@ -104,6 +104,12 @@ impl Types {
             .collect();
         let id = self.encoder.add(ENUM, "pid_type", 3, true, 4, &words);
         self.named.insert("pid_type".to_string(), id);
+        let words: Vec<u32> = [("SKB_DROP_REASON_NOT_SPECIFIED", 2), ("SKB_DROP_REASON_NO_SOCKET", 3)]
+            .into_iter()
+            .flat_map(|(name, value)| [self.encoder.string(name), value])
+            .collect();
+        let id = self.encoder.add(ENUM, "skb_drop_reason", 2, false, 4, &words);
+        self.named.insert("skb_drop_reason".to_string(), id);
         let name = self.encoder.string("BIG_MASK");
         let id = self.encoder.add(ENUM64, "big_mask", 1, false, 8, &[name, 1, 1]);
         self.named.insert("big_mask".to_string(), id);
@@ -149,6 +155,9 @@ impl Types {
                 ("oom_score_adj", "short", 120),
             ],
         );
+        self.aggregate(STRUCT, "kernfs_node", 64, &[("id", "u64", 40)]);
+        self.aggregate(STRUCT, "cgroup", 128, &[("kn", "kernfs_node *", 88)]);
+        self.aggregate(STRUCT, "css_set", 96, &[("dfl_cgrp", "cgroup *", 72)]);
         self.task_struct();
         self.aggregate(
             STRUCT,
@@ -184,9 +193,28 @@ impl Types {
                 ("skc_state", "u8", 18),
                 ("skc_v6_daddr", "in6_addr", 24),
                 ("skc_v6_rcv_saddr", "in6_addr", 40),
+                ("skc_flags", "unsigned long", 56),
             ],
         );
-        self.aggregate(STRUCT, "sock", 128, &[("__sk_common", "sock_common", 0), ("sk_err", "int", 72)]);
+        self.aggregate(STRUCT, "sock_cgroup_data", 8, &[("cgroup", "cgroup *", 0)]);
+        self.aggregate(
+            STRUCT,
+            "sock",
+            128,
+            &[("__sk_common", "sock_common", 0), ("sk_err", "int", 72), ("sk_cgrp_data", "sock_cgroup_data", 96)],
+        );
+        self.aggregate(
+            STRUCT,
+            "tcp_sock",
+            256,
+            &[
+                ("sk", "sock", 0),
+                ("bytes_received", "u64", 136),
+                ("bytes_sent", "u64", 152),
+                ("bytes_retrans", "u64", 168),
+                ("total_retrans", "u32", 184),
+            ],
+        );
         self.aggregate(STRUCT, "sk_buff", 64, &[("len", "unsigned int", 8)]);
         self.aggregate(
             STRUCT,
@@ -194,7 +222,19 @@ impl Types {
             48,
             &[("si_signo", "int", 0), ("si_errno", "int", 4), ("si_code", "int", 8)],
         );
-        self.aggregate(STRUCT, "request", 96, &[("__data_len", "unsigned int", 16), ("__sector", "sector_t", 24)]);
+        self.aggregate(STRUCT, "gendisk", 64, &[("major", "int", 8), ("first_minor", "int", 16)]);
+        self.aggregate(STRUCT, "request_queue", 64, &[("disk", "gendisk *", 24)]);
+        self.aggregate(
+            STRUCT,
+            "request",
+            96,
+            &[
+                ("__data_len", "unsigned int", 16),
+                ("__sector", "sector_t", 24),
+                ("cmd_flags", "unsigned int", 40),
+                ("q", "request_queue *", 48),
+            ],
+        );
     }
 
     /// `task_struct` points to itself, and has bit fields, so it is written out by hand.
@@ -216,6 +256,8 @@ impl Types {
             ("exited_as", "pid_type", 184),
             ("name_in_user_memory", "char user *", 192),
             ("mask", "big_mask", 200),
+            ("on_cpu", "int", 216),
+            ("cgroups", "css_set *", 224),
         ];
         let mut members: Vec<(&str, u32, u32)> =
             spelled.into_iter().map(|(name, ty, bytes)| (name, self.id(ty), bytes * 8)).collect();
@@ -234,7 +276,8 @@ impl Types {
     }
 
     fn tracepoints(&mut self) {
-        let tracepoints: [(&str, &[(&str, &str)]); 13] = [
+        let tracepoints: [(&str, &[(&str, &str)]); 14] = [
+            ("sched_wakeup", &[("p", "task_struct *")]),
             ("sched_process_exec", &[("p", "task_struct *"), ("old_pid", "pid_t"), ("bprm", "linux_binprm *")]),
             ("sched_process_exit", &[("p", "task_struct *"), ("group_dead", "bool")]),
             ("sched_process_fork", &[("parent", "task_struct *"), ("child", "task_struct *")]),

@@ -6,7 +6,7 @@ use crate::support::Server;
 
 #[test]
 fn kernel_tcp_state_shows_a_connection_open_and_close() {
-    let Some(server) = Server::with_probes("") else { return };
+    let Some(server) = Server::with_probes("ALTER PROBE tcp_state ENABLE") else { return };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let client = TcpStream::connect(("127.0.0.1", port)).unwrap();

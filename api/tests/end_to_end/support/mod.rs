@@ -5,8 +5,16 @@ mod psql; // psql against a server.
 mod rights; // What this test may do here.
 mod events; // Numbered events of the kernel, made by this process.
 mod python; // The tests' Python.
+mod loop_device; // Block devices of the test's own.
+mod cgroup; // Cgroups of the test's own.
+mod hole; // A network in which an address does not answer.
+mod counts; // What the kernel itself counts.
 
+pub use cgroup::Cgroup;
+pub use counts::per_cpu_counts;
 pub use events::{NUMBERED_PROBE, Numbered};
+pub use hole::Hole;
+pub use loop_device::LoopDevice;
 pub use python::Python;
 pub use rights::{is_root, may_attach};
 pub use server::Server;

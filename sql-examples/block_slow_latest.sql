@@ -1,0 +1,5 @@
+-- Which requests to block devices took longest?
+SELECT time, device_major, device_minor, operation, bytes, issued_by, latency_ns
+FROM block_slow
+ORDER BY latency_ns DESC
+LIMIT 20;

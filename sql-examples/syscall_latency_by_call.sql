@@ -1,0 +1,6 @@
+-- In which system calls is time spent? (ALTER PROBE syscall_latency ENABLE)
+SELECT syscall, sum(events) AS calls, sum(events * latency_mean_ns) / 1000000 AS total_ms, max(latency_p99_ns) AS latency_p99_ns
+FROM syscall_latency
+GROUP BY 1
+ORDER BY total_ms DESC
+LIMIT 20;
