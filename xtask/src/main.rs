@@ -1,10 +1,11 @@
-//! The one door for developers: `cargo xtask test | ci | tidy | bench NAME | new-probe NAME`.
+//! The one door for developers: `cargo xtask test | ci | tidy | fuzz | bench NAME | new-probe NAME`.
 
 mod command; // Runs other programs.
 mod requirements; // What the tests need besides Rust, and how it is installed.
 mod test; // `test`: installs what is missing and runs every test.
 mod tidy; // `tidy`: rules of the tree that no compiler checks.
 mod new_probe; // `new-probe`: a probe's SQL file and its test, from templates.
+mod fuzz; // `fuzz`: random input for the readers of text and bytes.
 mod bench; // `bench`: the goals' figures.
 mod ci; // `ci`: formatting, lints, tidy, tests.
 
@@ -17,6 +18,8 @@ usage: cargo xtask COMMAND
   test [FILTER…]    installs what the tests need and runs them; a filter goes to cargo-nextest as it is
   ci                what a change must pass: formatting, lints, tidy, every test
   tidy              dependency table, duplicate crates, forgotten files, leftover marks, long files
+  fuzz [TARGET|all] [SECONDS]
+                    random input for one reader: statements, btf, formats; each for a minute
   bench NAME|all    one of the goals' figures: event-cost, ring-to-parquet, freshness
   new-probe NAME    creates probes/NAME.sql and its test from templates";
 
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         ["test", filters @ ..] => test::run(filters),
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
+        ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["bench", name] => bench::run(name),
         ["new-probe", name] => new_probe::run(name),
         ["help" | "--help" | "-h"] => {

@@ -3,6 +3,7 @@
 //! The format is described in the kernel's `Documentation/bpf/btf.rst`. A type is a 12-byte head (name, kind and count,
 //! size or referred type) and a tail whose length follows from kind and count.
 
+use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use super::error::KernelError;
@@ -15,6 +16,10 @@ const INDIRECTIONS_MAX: usize = 64;
 
 /// Anonymous structs inside each other that a member is looked for in.
 const ANONYMOUS_DEPTH_MAX: usize = 16;
+
+/// Members looked at for one name, those inside anonymous structs included; what lies behind them is not found. The
+/// largest struct of a kernel has some hundreds.
+const MEMBERS_MAX: usize = 8_192;
 
 /// Kinds of BTF types, by the kernel's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -248,10 +253,12 @@ impl Btf {
     /// The member of this name, also inside anonymous structs and unions, with its place in the outer struct.
     pub fn member(&self, id: u32, name: &str) -> Option<BtfMember<'_>> {
         let mut found = None;
-        self.each_member(id, 0, 0, &mut |member| {
-            if found.is_none() && member.name == name {
-                found = Some(member);
+        let _ = self.each_member(id, 0, 0, &mut { MEMBERS_MAX }, &mut |member| {
+            if member.name != name {
+                return ControlFlow::Continue(());
             }
+            found = Some(member);
+            ControlFlow::Break(())
         });
         found
     }
@@ -259,22 +266,36 @@ impl Btf {
     /// The names that [`Btf::member`] finds.
     pub fn member_names(&self, id: u32) -> Vec<&str> {
         let mut names = Vec::new();
-        self.each_member(id, 0, 0, &mut |member| names.push(member.name));
+        let _ = self.each_member(id, 0, 0, &mut { MEMBERS_MAX }, &mut |member| {
+            names.push(member.name);
+            ControlFlow::Continue(())
+        });
         names
     }
 
-    fn each_member<'a>(&'a self, id: u32, base_bits: u32, depth: usize, each: &mut dyn FnMut(BtfMember<'a>)) {
+    /// Hands over named members until `each` breaks or `left` of all members were looked at.
+    fn each_member<'a>(
+        &'a self,
+        id: u32,
+        base_bits: u32,
+        depth: usize,
+        left: &mut usize,
+        each: &mut dyn FnMut(BtfMember<'a>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         if depth > ANONYMOUS_DEPTH_MAX {
-            return;
+            return ControlFlow::Continue(());
         }
         for member in self.members(id) {
+            let Some(fewer) = left.checked_sub(1) else { return ControlFlow::Break(()) };
+            *left = fewer;
             let Some(bit_offset) = base_bits.checked_add(member.bit_offset) else { continue };
             if !member.name.is_empty() {
-                each(BtfMember { bit_offset, ..member });
+                each(BtfMember { bit_offset, ..member })?;
             } else if let Some(inner) = self.strip(member.type_id, |_| ()) {
-                self.each_member(inner.id, bit_offset, depth + 1, each);
+                self.each_member(inner.id, bit_offset, depth + 1, left, each)?;
             }
         }
+        ControlFlow::Continue(())
     }
 
     /// The values of an enumeration; empty for other types.

@@ -81,9 +81,13 @@ pub fn of_btf(btf: &Btf, id: u32) -> KernelType {
                 length = length.saturating_mul(count);
                 element = inner;
             }
-            let text = btf.strip(element, |_| ()).is_some_and(|element| element.name == "char");
+            let innermost = btf.strip(element, |_| ());
+            // More dimensions than we multiply, and an array of itself has no end of them.
+            if length == 0 || innermost.is_none_or(|innermost| innermost.kind == BtfKind::Array) {
+                return opaque();
+            }
+            let text = innermost.is_some_and(|innermost| innermost.name == "char");
             match (of_btf(btf, element), text) {
-                (_, _) if length == 0 => opaque(),
                 (KernelType::Int { bytes: 1, .. }, true) => KernelType::CharArray { length },
                 (KernelType::Int { bytes: 1, .. }, false) => KernelType::ByteArray { length },
                 (KernelType::Int { bytes, signed }, _) => KernelType::IntArray { bytes, signed, length },

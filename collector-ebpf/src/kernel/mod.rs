@@ -74,6 +74,16 @@ impl Kernel {
         Ok(Kernel::new(Ok(tracefs_events_dir), Btf::parse(btf)?, None))
     }
 
+    /// A tracepoint by the text of its `format` file, with the types of this kernel.
+    ///
+    /// # Errors
+    /// XX001 when the text makes no sense.
+    pub fn hook_of_format(&self, group: &str, name: &str, text: &str) -> Result<Hook, SqlError> {
+        tracefs::of_format(text, group, name, &self.btf).map_err(|what| {
+            KernelError::FormatMalformed { path: [group, name, "format"].iter().collect(), what }.to_sql()
+        })
+    }
+
     fn new(events: Result<PathBuf, KernelError>, btf: Btf, btf_error: Option<KernelError>) -> Kernel {
         Kernel { events, btf, btf_error, hooks: parking_lot::Mutex::default(), btf_hooks: OnceLock::new() }
     }
@@ -246,3 +256,5 @@ impl Kernel {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod malformed; // Types and formats that no compiler writes, and that must not hold us up.

@@ -68,8 +68,12 @@ pub fn read(events: &Path, group: &str, name: &str, btf: &Btf) -> Result<Hook, K
     let path = events.join(group).join(name).join("format");
     let text =
         fs::read_to_string(&path).map_err(|source| KernelError::TracefsUnreadable { path: path.clone(), source })?;
-    let (id, fields) =
-        parse(&text, group, name, btf).map_err(|what| KernelError::FormatMalformed { path: path.clone(), what })?;
+    of_format(&text, group, name, btf).map_err(|what| KernelError::FormatMalformed { path, what })
+}
+
+/// A tracepoint by the text of its `format` file; the error says what makes no sense in it.
+pub fn of_format(text: &str, group: &str, name: &str, btf: &Btf) -> Result<Hook, String> {
+    let (id, fields) = parse(text, group, name, btf)?;
     Ok(Hook {
         kind: HookKind::Tracepoint,
         group: group.to_string(),
@@ -118,8 +122,8 @@ fn parse_field(line: &str, syscall: bool, btf: &Btf) -> Option<HookField> {
         },
         None => (declaration.clone(), false),
     };
-    let name_start = unbracketed.rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))? + 1;
-    let (declared, name) = unbracketed.split_at(name_start);
+    let declared = unbracketed.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    let name = &unbracketed[declared.len()..];
     let declared = declared.trim();
     if name.is_empty() || declared.is_empty() {
         return None;
@@ -211,6 +215,17 @@ mod tests {
                 ("old_pid", KernelType::Int { bytes: 4, signed: true }, Place::ContextOffset { offset: 28 }),
             ]
         );
+    }
+
+    #[test]
+    fn a_character_of_many_bytes_ends_a_type_and_is_in_no_name() {
+        let line = |declaration: &str| format!("ID: 1\n\tfield:{declaration};\toffset:8;\tsize:4;\tsigned:1;\n");
+        let read = |declaration: &str| parse(&line(declaration), "made", "thing", &Btf::empty());
+        for blank in ["\u{a0}", "\u{2003}", "é", "😀"] {
+            let (_, fields) = read(&format!("int{blank}value")).unwrap();
+            assert_eq!((fields.len(), fields[0].name.as_str()), (1, "value"), "{blank:?}");
+        }
+        assert!(read("int valué").is_err());
     }
 
     #[test]

@@ -260,13 +260,12 @@ impl StatementParser<'_> {
     fn probe_query(&mut self) -> Result<ProbeQuery, ParserError> {
         let start = self.parser.index();
         let query = self.parser.parse_query()?;
-        let comments = comments::after_select_items(&self.tokens[start..self.token_after()]);
+        let comments = comments::after_select_items(&self.tokens[start..self.token_from(self.parser.index())]);
         Ok(ProbeQuery { text: Arc::clone(&self.text), query, comments })
     }
 
-    /// The index of the next token that is no blank or comment: comments before it belong to what was parsed.
-    fn token_after(&self) -> usize {
-        let mut index = self.parser.index();
+    /// The index of the first token from `index` on that is no blank or comment: comments before it belong to what was parsed.
+    fn token_from(&self, mut index: usize) -> usize {
         while self.tokens.get(index).is_some_and(|token| matches!(token.token, Token::Whitespace(_))) {
             index += 1;
         }
@@ -314,8 +313,11 @@ impl StatementParser<'_> {
         if self.take(&[word]) { Ok(()) } else { self.parser.expected(word, self.parser.peek_token()) }
     }
 
+    /// Goes back to the first token that was to come at `index`. Going back is by tokens: the one before the blanks and
+    /// comments there is another statement's.
     fn rewind(&mut self, index: usize) {
-        while self.parser.index() > index {
+        let first = self.token_from(index);
+        while self.parser.index() > first {
             self.parser.prev_token();
         }
     }
@@ -414,6 +416,21 @@ mod tests {
         ] {
             let statement = parse_one(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert!(format!("{statement:?}").starts_with(expected), "{text}: {statement:?}");
+        }
+    }
+
+    #[test]
+    fn blanks_and_comments_before_a_statement_change_nothing() {
+        for statement in
+            ["EXPLAIN SELECT 1", "EXPLAIN ANALYZE SELECT 1", "DROP TABLE a, b", "ALTER TABLE x ADD COLUMN y int"]
+        {
+            for before in [" ", "\n\n", "-- note\n", "/* note */ ", "SELECT 1; ", "SELECT 1; -- note\n", ";\n;\n"] {
+                let text = format!("{before}{statement}");
+                let parsed = parse(&text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+                let last = parsed.last().unwrap();
+                assert_eq!(&text[last.range.clone()], statement);
+                assert_eq!(parsed.len(), 1 + usize::from(before.starts_with("SELECT")), "{text:?}");
+            }
         }
     }
 

@@ -64,6 +64,8 @@ fn is_crate_root(path: &Path) -> bool {
         [.., "src", "bin", _] => true,
         [.., "tests" | "benches" | "examples", name] => !in_source && *name != "mod.rs",
         [.., "tests" | "benches" | "examples", _, "main.rs"] => !in_source,
+        // The fuzzer's targets: their names stand in `fuzz/Cargo.toml`, and `cargo xtask fuzz` builds each.
+        ["fuzz", "targets", _] => true,
         _ => false,
     }
 }
