@@ -149,7 +149,7 @@ fn check(kernel: &Kernel, query: &Query, events: &[Event], seen: &Seen) -> Resul
     let sql = query.ours(workload::HOOK, &format!("tid = {tid} AND time < now() + interval '1 hour'"));
     let ours = match ours(kernel, &sql, events) {
         Ok(rows) => rows,
-        // Two long texts are too long a key, and constants that fail are refused when planned.
+        // Constants that fail are refused when planned.
         Err(error) => {
             *seen.refused.borrow_mut().entry(error.message).or_default() += 1;
             return Ok(());
@@ -192,7 +192,7 @@ fn agree(kernel: &Kernel, seed: u64, cases: u32, seconds: u64) {
         Err(TestError::Abort(why)) => panic!("seed {seed}: {why}"),
     }
     assert!(ran >= 20 && rows > ran as usize, "only {ran} queries ran, and gave {rows} rows");
-    assert!(refused * 2 <= ran + refused, "{refused} queries were refused, {ran} ran");
+    assert!(refused * 10 <= ran + refused, "{refused} queries were refused, {ran} ran");
 }
 
 /// The same queries and events at every run, so that a change is to blame for a failure.

@@ -130,7 +130,7 @@ impl Query {
 
 /// An expression in a query on the hook: texts are behind pointers.
 fn ours(expression: &str) -> String {
-    expression.replace("$name$", "user_string(name)").replace("$value$", "user_string(value)")
+    expression.replace("$name$", "user_string(name, 32)").replace("$value$", "user_string(value, 32)")
 }
 
 /// An expression over the columns that hold the same values.
