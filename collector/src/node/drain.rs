@@ -32,8 +32,8 @@ impl Gather {
     }
 }
 
-/// For stored probes: a row has 10 ms to become visible. At most 250 batches a second.
-pub const STORED_GATHER: Gather = Gather { idle: Duration::from_millis(2), busy: Duration::from_millis(4) };
+/// For stored probes: a row has 10 ms to become visible. Some 300 batches a second at most.
+pub const STORED_GATHER: Gather = Gather { idle: Duration::from_millis(2), busy: Duration::from_millis(3) };
 
 /// A ring that wakes us so soon after it was emptied is busy.
 const BUSY_AGAIN: Duration = Duration::from_millis(2);
