@@ -8,7 +8,7 @@ use probepilot_catalog::Lake;
 use probepilot_catalog::control::{self, Control};
 use probepilot_catalog::manifest::TableSettings;
 use probepilot_catalog::ports::{Hooks, LiveTable, Rows};
-use probepilot_catalog::table::{Column, TableDefinition, TableId};
+use probepilot_catalog::table::{TableDefinition, TableId};
 use probepilot_collector::node::cmdline::CmdlineSetting;
 use probepilot_collector::node::{HealthTables, Node, NodeOptions};
 use probepilot_collector::writer::{Writer, WriterOptions};
@@ -178,8 +178,7 @@ async fn table(lake: &Lake, definition: TableDefinition) -> anyhow::Result<Table
     let name = definition.name.to_string();
     let known = lake.manifest().tables.get(&definition.name).cloned();
     if let Some(table) = known {
-        let has = |column: &Column| table.definition.columns.iter().any(|known| known.name == column.name);
-        let added: Vec<Column> = definition.columns.into_iter().filter(|column| !has(column)).collect();
+        let added = probes::added_columns(&table, &definition.columns)?;
         if !added.is_empty() {
             let grown = lake.add_columns(table.id, added).await;
             grown.with_context(|| format!("cannot add the columns of this version to the table {name}"))?;

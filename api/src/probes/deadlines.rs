@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Weak;
 use std::time::Duration;
 
-use chrono::Utc;
 use parking_lot::Mutex;
 use probepilot_catalog::control::ProbeRow;
 use probepilot_catalog::probe::ProbeId;
+use probepilot_collector::node::clock::unix_now_ns;
 
-use super::{Probes, options};
+use super::Probes;
+use super::options::ProbeSettings;
 
 /// How often it is looked whose time is over: a probe runs for so much longer at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -20,9 +21,9 @@ pub struct Deadlines(Mutex<HashMap<ProbeId, i64>>);
 
 impl Deadlines {
     /// Takes note of a probe that runs, with what its options say now.
-    pub fn note(&self, probe: &ProbeRow) {
+    pub fn note(&self, probe: &ProbeRow, settings: &ProbeSettings) {
         let mut deadlines = self.0.lock();
-        match end_unix_ns(probe) {
+        match end_unix_ns(probe, settings) {
             Some(end_unix_ns) => deadlines.insert(probe.id, end_unix_ns),
             None => deadlines.remove(&probe.id),
         };
@@ -34,25 +35,21 @@ impl Deadlines {
     }
 
     fn due(&self) -> Vec<ProbeId> {
-        let now = now_unix_ns();
+        let now = unix_now_ns();
         self.0.lock().iter().filter(|(_, end_unix_ns)| **end_unix_ns <= now).map(|(id, _)| *id).collect()
     }
 }
 
 /// When its time is over, Unix nanoseconds; `None` for never.
-fn end_unix_ns(probe: &ProbeRow) -> Option<i64> {
-    let seconds = options::of_stored(probe).run_seconds_max?;
+fn end_unix_ns(probe: &ProbeRow, settings: &ProbeSettings) -> Option<i64> {
+    let seconds = settings.run_seconds_max?;
     let run_ns = i64::try_from(seconds).ok()?.checked_mul(1_000_000_000)?;
     probe.changed_at_ns.checked_add(run_ns)
 }
 
 /// Whether its time is over.
-pub fn is_over(probe: &ProbeRow) -> bool {
-    end_unix_ns(probe).is_some_and(|end_unix_ns| end_unix_ns <= now_unix_ns())
-}
-
-fn now_unix_ns() -> i64 {
-    Utc::now().timestamp_nanos_opt().unwrap_or(i64::MAX)
+pub fn is_over(probe: &ProbeRow, settings: &ProbeSettings) -> bool {
+    end_unix_ns(probe, settings).is_some_and(|end_unix_ns| end_unix_ns <= unix_now_ns())
 }
 
 /// Disables probes whose time is over, until the probes are gone.

@@ -100,7 +100,7 @@ impl Probes {
         let row = self.control.insert_probe(new).await?;
         match self.node.start(spec(&row, table, settings)).await {
             Ok(started) => {
-                self.deadlines.note(&row);
+                self.deadlines.note(&row, settings);
                 Ok(Done { notices: vec![started.notice] })
             }
             Err(error) => {
@@ -157,7 +157,7 @@ impl Probes {
         }
         let stored = self.control.replace_probe(existing.id, sql).await?;
         if stored.enabled {
-            self.deadlines.note(&stored);
+            self.deadlines.note(&stored, &settings);
         }
         Ok(Done { notices })
     }
@@ -238,16 +238,17 @@ impl Probes {
     pub async fn set_enabled(&self, name: &str, enabled: bool) -> Result<Done, SqlError> {
         let _changing = self.changing.lock().await;
         let probe = self.find(name).await?;
+        let settings = options::of_stored(&probe);
         let mut notices = Vec::new();
         if enabled && !probe.enabled {
-            let started = self.start(&probe).await?;
+            let started = self.start(&probe, &settings).await?;
             notices.push(started);
         } else if !enabled && probe.enabled {
             self.node.stop(probe.id).await?;
         }
         let stored = self.control.set_enabled(probe.id, enabled).await?;
         if enabled {
-            self.deadlines.note(&stored);
+            self.deadlines.note(&stored, &settings);
         } else {
             self.deadlines.forget(probe.id);
         }
@@ -257,7 +258,11 @@ impl Probes {
     /// Disables a probe whose `run_for` is over.
     async fn end(&self, id: ProbeId) -> Result<(), SqlError> {
         let _changing = self.changing.lock().await;
-        let probe = self.all().await?.into_iter().find(|probe| probe.id == id && deadlines::is_over(probe));
+        let probe = self
+            .all()
+            .await?
+            .into_iter()
+            .find(|probe| probe.id == id && deadlines::is_over(probe, &options::of_stored(probe)));
         let Some(probe) = probe else {
             // Somebody dropped it or gave it more time just now.
             return Ok(());
@@ -313,13 +318,14 @@ impl Probes {
     pub async fn start_all(&self) -> Result<(usize, Vec<(String, SqlError)>), SqlError> {
         let (mut attached, mut failed) = (0, Vec::new());
         for probe in self.control.probes().await?.into_iter().filter(|probe| probe.enabled) {
-            if deadlines::is_over(&probe) {
+            let settings = options::of_stored(&probe);
+            if deadlines::is_over(&probe, &settings) {
                 self.control.set_enabled(probe.id, false).await?;
                 continue;
             }
-            match self.start(&probe).await {
+            match self.start(&probe, &settings).await {
                 Ok(_) => {
-                    self.deadlines.note(&probe);
+                    self.deadlines.note(&probe, &settings);
                     attached += 1;
                 }
                 Err(error) => failed.push((probe.name, error)),
@@ -328,7 +334,7 @@ impl Probes {
         Ok((attached, failed))
     }
 
-    async fn start(&self, probe: &ProbeRow) -> Result<String, SqlError> {
+    async fn start(&self, probe: &ProbeRow, settings: &ProbeSettings) -> Result<String, SqlError> {
         let table = self.table_of(probe).ok_or_else(|| {
             SqlError::new(
                 SqlState::UNDEFINED_TABLE,
@@ -336,7 +342,7 @@ impl Probes {
             )
             .hint(format!("DROP PROBE {0} and create it again.", probe.name))
         })?;
-        Ok(self.node.start(spec(probe, &table, &options::of_stored(probe))).await?.notice)
+        Ok(self.node.start(spec(probe, &table, settings)).await?.notice)
     }
 
     fn table_of(&self, probe: &ProbeRow) -> Option<Arc<Table>> {
@@ -399,7 +405,7 @@ impl Probes {
 }
 
 /// The columns a table lacks for a probe; 42804 when one it has is of another type.
-fn added_columns(table: &Table, wanted: &[Column]) -> Result<Vec<Column>, SqlError> {
+pub fn added_columns(table: &Table, wanted: &[Column]) -> Result<Vec<Column>, SqlError> {
     let mut added = Vec::new();
     for column in wanted {
         match table.definition.columns.iter().find(|existing| existing.name == column.name) {

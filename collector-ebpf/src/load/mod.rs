@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use error::LoadError;
-pub use program::ProgramInfo;
+pub use program::{ProgramInfo, Runs};
 pub use rings::{Interrupter, RingMap, RingWatch, Rings};
 pub use state::{OBJECT_AGE_MAX, STATE_AGE_MAX};
 pub use windows::WindowReader;
@@ -482,9 +482,17 @@ impl LoadedProbe {
         })
     }
 
+    /// What the kernel counted of its runs at the hooks it is at, and was at before it was detached.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn runs(&self) -> io::Result<Runs> {
+        let mut seats = self.seat.iter().chain(&self.companion_seats);
+        seats.try_fold(Runs::default(), |sum, seat| Ok(sum.plus(seat.runs()?)))
+    }
+
     fn recursion_misses(&self) -> io::Result<u64> {
-        let seats = self.seat.iter().chain(&self.companion_seats);
-        seats.map(Seat::recursion_misses).sum::<io::Result<u64>>().map(|seen| self.recursion_before + seen)
+        self.runs().map(|runs| self.recursion_before + runs.recursion_misses)
     }
 
     /// What the kernel says about it.

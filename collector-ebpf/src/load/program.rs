@@ -163,7 +163,7 @@ pub fn load_insns(name: &str, hook: &Hook, insns: &[Insn], lines: &[SourceLine])
 pub fn info(program: BorrowedFd, maps: &[BorrowedFd]) -> io::Result<ProgramInfo> {
     let answer = object_info(program, INFO_BYTES)?;
     let u32_at = |at: usize| u32::from_ne_bytes(answer[at..at + 4].try_into().expect("four bytes"));
-    let u64_at = |at: usize| u64::from_ne_bytes(answer[at..at + 8].try_into().expect("eight bytes"));
+    let runs = Runs::read(&answer);
     let mut memory_bytes = locked_bytes(program)?;
     for map in maps {
         memory_bytes += locked_bytes(*map)?;
@@ -172,19 +172,45 @@ pub fn info(program: BorrowedFd, maps: &[BorrowedFd]) -> io::Result<ProgramInfo>
         id: u32_at(4),
         jited_bytes: u32_at(16),
         xlated_bytes: u32_at(20),
-        run_time_ns: u64_at(192),
-        run_count: u64_at(200),
-        recursion_misses: u64_at(208),
+        run_time_ns: runs.time_ns,
+        run_count: runs.count,
+        recursion_misses: runs.recursion_misses,
         verified_insns: u32_at(216),
         memory_bytes,
     })
 }
 
-/// Events the kernel left out because the program was already running on that CPU, or one of ours was that events of this
-/// kind do not interrupt. Counted always; 0 before Linux 5.12.
-pub fn recursion_misses(program: BorrowedFd) -> io::Result<u64> {
-    let answer = object_info(program, INFO_BYTES)?;
-    Ok(u64::from_ne_bytes(answer[208..216].try_into().expect("eight bytes")))
+/// What the kernel counted of programs' runs: one system call, where [`info`] also reads a file for each map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Runs {
+    /// Runs while statistics were on.
+    pub count: u64,
+    /// Time of these runs, about 50 ns of measuring in each.
+    pub time_ns: u64,
+    /// Events the kernel left out because the program was already running on that CPU, or one of ours was that events of
+    /// this kind do not interrupt. Counted always; 0 before Linux 5.12.
+    pub recursion_misses: u64,
+}
+
+impl Runs {
+    fn read(answer: &[u8]) -> Runs {
+        let u64_at = |at: usize| u64::from_ne_bytes(answer[at..at + 8].try_into().expect("eight bytes"));
+        Runs { time_ns: u64_at(192), count: u64_at(200), recursion_misses: u64_at(208) }
+    }
+
+    /// Both together.
+    pub fn plus(self, other: Runs) -> Runs {
+        Runs {
+            count: self.count + other.count,
+            time_ns: self.time_ns + other.time_ns,
+            recursion_misses: self.recursion_misses + other.recursion_misses,
+        }
+    }
+}
+
+/// What the kernel counted of a program's runs.
+pub fn runs(program: BorrowedFd) -> io::Result<Runs> {
+    Ok(Runs::read(&object_info(program, INFO_BYTES)?))
 }
 
 /// Gives types to the kernel.

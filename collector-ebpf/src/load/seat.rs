@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::attach::{self, Attachment};
 use super::error::LoadError;
 use super::map::{Map, MapKind, MapSpec};
-use super::program::{self, ProgramInfo};
+use super::program::{self, ProgramInfo, Runs};
 use super::syscall::raw;
 use crate::kernel::Hook;
 use crate::object::{Insn, PSEUDO_MAP_FD};
@@ -75,9 +75,9 @@ impl Seat {
         *self.hook == *hook
     }
 
-    /// Events that the kernel kept from the stub; see [`program::recursion_misses`].
-    pub fn recursion_misses(&self) -> std::io::Result<u64> {
-        program::recursion_misses(self.stub.as_fd())
+    /// What the kernel counted of the stub's runs, with those of every program that sat in the slot.
+    pub fn runs(&self) -> std::io::Result<Runs> {
+        program::runs(self.stub.as_fd())
     }
 
     /// What the kernel says about stub and slot. Runs are counted here, for every program that sat in the slot: the kernel

@@ -4,6 +4,8 @@
 //! is not so (drawing has a price too) the next looks correct it. What all probes together take too much comes from the
 //! dearest: each may take the same, and who takes less keeps all its events.
 
+use probepilot_collector_ebpf::compile::sample::{Keep, keep_of, weight};
+
 /// A share is not changed for less than this: each change of a probe that aggregates ends a window early.
 const CHANGE_LEAST: f64 = 0.2;
 
@@ -32,12 +34,9 @@ impl Default for Share {
 
 impl Share {
     /// Of 2³² events so many, for a query that itself keeps `sample_keep` of them (0: all).
-    pub fn keep(self, sample_keep: u32) -> u32 {
-        if self.part >= 1.0 {
-            return 0;
-        }
-        let of = if sample_keep == 0 { 2_f64.powi(32) } else { f64::from(sample_keep) };
-        (of * self.part).max(1.0) as u32
+    pub fn keep(self, sample_keep: Keep) -> Keep {
+        let thinned = (self.part < 1.0).then(|| keep_of(self.part / weight(sample_keep)));
+        thinned.flatten().unwrap_or(0)
     }
 
     /// Why rows are missing; `None` when none is.

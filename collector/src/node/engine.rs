@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use probepilot_collector_ebpf::compile::CompiledProbe;
 use probepilot_collector_ebpf::kernel::Hook;
 use probepilot_collector_ebpf::load::{
-    Counters, LoadError, LoadOptions, LoadedProbe, ProgramInfo, RingMap, Rings, Seats,
+    Counters, LoadError, LoadOptions, LoadedProbe, ProgramInfo, RingMap, Rings, Runs, Seats,
 };
 
 use crate::node::clock::unix_now_ns;
@@ -249,6 +249,11 @@ impl Running {
     /// How full the map is in which it keeps groups or starts of pairs, percent; `None` where it keeps none, or none is known.
     pub fn map_fill_percent(&self) -> Option<f64> {
         self.loaded().state_fill_percent().or_else(|| self.tally.fill_percent())
+    }
+
+    /// What the kernel counted of the program's runs; `None` when it does not answer.
+    pub fn runs(&self) -> Option<Runs> {
+        self.loaded().runs().ok()
     }
 
     /// What the kernel says about the program; `None` when it does not answer.

@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use probepilot_catalog::batch::Batch;
 use probepilot_catalog::probe::{ProbeHealth, ProbeId, ProbeState};
 use probepilot_catalog::table::TableId;
-use probepilot_collector_ebpf::load::{ProgramInfo, measure_runs};
+use probepilot_collector_ebpf::load::{Runs, measure_runs};
 
 use crate::node::clock::unix_now_ns;
 use crate::node::health_tables::{HealthRow, LossRow, health_batch, loss_batch};
@@ -80,9 +80,9 @@ impl Rates {
     }
 
     /// Takes what the kernel measured in `seconds`. Without a run the mean stays what it was.
-    pub fn measure(&mut self, before: &ProgramInfo, after: &ProgramInfo, seconds: f64) {
-        let runs = after.run_count.saturating_sub(before.run_count);
-        let run_ns = after.run_time_ns.saturating_sub(before.run_time_ns) as f64;
+    pub fn measure(&mut self, before: &Runs, after: &Runs, seconds: f64) {
+        let runs = after.count.saturating_sub(before.count);
+        let run_ns = after.time_ns.saturating_sub(before.time_ns) as f64;
         let cpu_percent = run_ns / (seconds * 1e9) * 100.0;
         if runs > 0 {
             self.ns_per_event = Some(smooth(self.ns_per_event, run_ns / runs as f64, SHOWN_PART));
@@ -240,11 +240,11 @@ fn measure(probes: &Probes) {
         // Kernels before 5.8 and lockdown refuse it, and whoever is not CAP_SYS_ADMIN: costs stay unknown.
         return probes.ids().into_iter().for_each(|id| probes.rate(id, Rates::guess));
     };
-    let before: HashMap<ProbeId, ProgramInfo> = probes.infos().collect();
+    let before: HashMap<ProbeId, Runs> = probes.runs().into_iter().collect();
     let began = Instant::now();
     std::thread::sleep(MEASURE_TIME);
     let seconds = began.elapsed().as_secs_f64();
-    for (id, after) in probes.infos() {
+    for (id, after) in probes.runs() {
         if let Some(before) = before.get(&id) {
             probes.rate(id, |rates| rates.measure(before, &after, seconds));
         }

@@ -11,7 +11,7 @@ use probepilot_collector_ebpf::capability::Missing;
 use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
 use probepilot_collector_ebpf::functions::ProcessFacts;
 use probepilot_collector_ebpf::kernel::{Hook, Kernel};
-use probepilot_collector_ebpf::load::{Counters, LoadError, ProgramInfo};
+use probepilot_collector_ebpf::load::{Counters, LoadError, Runs};
 use probepilot_sql::parse::parse_one;
 use probepilot_sql::statement::{CreateProbe, ProbeQuery, Statement};
 use probepilot_sql::{SqlError, SqlState};
@@ -447,12 +447,10 @@ impl Probes {
         running.map(|(id, entry)| (*id, entry.counts())).collect()
     }
 
-    /// What the kernel says about every program that runs.
-    pub fn infos(&self) -> impl Iterator<Item = (ProbeId, ProgramInfo)> {
+    /// What the kernel counted of the runs of every program that runs.
+    pub fn runs(&self) -> Vec<(ProbeId, Runs)> {
         let entries = self.entries.lock();
-        let infos: Vec<_> =
-            entries.iter().filter_map(|(id, entry)| Some((*id, entry.running.as_ref()?.info()?))).collect();
-        infos.into_iter()
+        entries.iter().filter_map(|(id, entry)| Some((*id, entry.running.as_ref()?.runs()?))).collect()
     }
 
     /// Drops starts of pairs that have waited for too long.

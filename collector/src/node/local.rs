@@ -394,10 +394,10 @@ fn measure(compiled: &CompiledProbe) -> Result<String, SqlError> {
     // Without the right to measure the costs are unknown; events are counted all the same.
     let _measuring = measure_runs().ok();
     let running = Running::start(&Arc::new(engine), compiled, options).map_err(|error| error.to_sql())?;
-    let before = running.info();
+    let before = running.runs();
     std::thread::sleep(ANALYZE_TIME);
     let mut rates = Rates::default();
-    if let (Some(before), Some(after)) = (before, running.info()) {
+    if let (Some(before), Some(after)) = (before, running.runs()) {
         rates.measure(&before, &after, ANALYZE_TIME.as_secs_f64());
     }
     let counts = Counts::new(&running.stop(), &tally);
