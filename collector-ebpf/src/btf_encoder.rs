@@ -55,10 +55,10 @@ impl BtfEncoder {
         self.add(KIND_FUNCTION_PROTOTYPE, "", parameters.len(), false, result, &words)
     }
 
-    /// A function that is visible outside its file.
-    pub fn function(&mut self, name: &str, prototype: u32) -> u32 {
-        // The count of a function is its linkage: 1 is global.
-        self.add(KIND_FUNCTION, name, 1, false, prototype, &[])
+    /// A function; `global` ones the verifier looks at by their types alone, others with what their callers give them.
+    pub fn function(&mut self, name: &str, prototype: u32, global: bool) -> u32 {
+        // The count of a function is its linkage: 0 is static, 1 is global.
+        self.add(KIND_FUNCTION, name, usize::from(global), false, prototype, &[])
     }
 
     /// Any type: its head and the words after it.

@@ -29,6 +29,8 @@ impl Insn {
     }
 }
 
+/// The code of an instruction that loads 64 bits from the two immediates of itself and the next.
+pub const LOAD_WIDE: u8 = 0x18;
 /// `src` of a two-instruction load that names a map: the register becomes the map, for helpers.
 pub const PSEUDO_MAP_FD: u8 = 1;
 /// `src` of a two-instruction load that names a map: the register becomes the address of the value of key 0 plus the
@@ -47,9 +49,9 @@ pub enum MapRef {
     Rings,
     /// A per-CPU array with one entry: a u64 for each of [`Counter`], at [`Counter::offset`].
     Counters,
-    /// An array with one entry of [`BUCKET_BYTES`], zero when loaded, shared by all CPUs: the rate limit's state.
+    /// [`BUCKET_BYTES`], zero when loaded, shared by all CPUs: the rate limit's state.
     Bucket,
-    /// An array with one entry of eight bytes that no program writes: how many of 2³² events are let through, 0 for all;
+    /// Eight bytes that no program writes: how many of 2³² events are let through, 0 for all;
     /// see [`crate::load::LoadedProbe::thin`].
     Keep,
     /// A per-CPU array with [`SCRATCH_ENTRIES`] entries of the most `scratch_bytes` of a probe's programs.
@@ -148,7 +150,7 @@ pub const PENDING_BYTES: u32 = 64;
 /// Entries of [`MapRef::Pending`].
 pub const PENDING_MAX: u32 = 4096;
 
-/// Size of the one entry of [`MapRef::Bucket`].
+/// Bytes of [`MapRef::Bucket`].
 pub const BUCKET_BYTES: u32 = 64;
 
 /// What a program counts, each on the CPU it runs on.

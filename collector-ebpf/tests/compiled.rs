@@ -40,14 +40,14 @@ fn compiled(kernel: &Kernel, sql: &str, stored: bool) -> CompiledProbe {
 
 #[track_caller]
 fn load(probe: &CompiledProbe, rings: &Rings, sql: &str) -> LoadedProbe {
-    LoadedProbe::load(&probe.object, &rings.map(), OPTIONS).unwrap_or_else(|error| panic!("{sql}: {error:#?}"))
+    LoadedProbe::load(&probe.object, &rings.common(), OPTIONS).unwrap_or_else(|error| panic!("{sql}: {error:#?}"))
 }
 
 /// What a query on a hook sees of what `act` does.
 fn run(kernel: &Kernel, sql: &str, stored: bool, options: LoadOptions, act: impl FnOnce()) -> (RecordBatch, Counters) {
     let probe = compiled(kernel, sql, stored);
     let mut rings = Rings::new(4 << 20).unwrap();
-    let mut loaded = LoadedProbe::load(&probe.object, &rings.map(), options).unwrap();
+    let mut loaded = LoadedProbe::load(&probe.object, &rings.common(), options).unwrap();
     loaded.attach().unwrap();
     act();
     loaded.detach();
@@ -242,11 +242,11 @@ fn a_probe_that_is_thinned_out_counts_what_it_leaves_out() {
         let sql = format!("CREATE PROBE p AS SELECT pid FROM tracepoint.sys_enter_getppid{sample} WHERE pid = {pid}");
         let probe = compiled(&kernel, &sql, true);
         let mut rings = Rings::new(16 << 20).unwrap();
-        let mut loaded = LoadedProbe::load(&probe.object, &rings.map(), options).unwrap();
-        loaded.thin(1 << 30).unwrap();
+        let mut loaded = LoadedProbe::load(&probe.object, &rings.common(), options).unwrap();
+        loaded.thin(1 << 30);
         loaded.attach().unwrap();
         getppid(CALLS as usize);
-        loaded.thin(0).unwrap();
+        loaded.thin(0);
         let before = loaded.counters().unwrap();
         getppid(1_000);
         loaded.detach();
@@ -276,7 +276,7 @@ fn a_full_ring_of_a_compiled_probe_loses_to_the_unit() {
     let own = std::process::id();
     let probe = compiled(&kernel, &format!("SELECT pid FROM tracepoint.sys_enter_getppid WHERE pid = {own}"), true);
     let mut rings = Rings::new(1).unwrap();
-    let mut loaded = LoadedProbe::load(&probe.object, &rings.map(), OPTIONS).unwrap();
+    let mut loaded = LoadedProbe::load(&probe.object, &rings.common(), OPTIONS).unwrap();
     loaded.attach().unwrap();
     getppid(10_000);
     loaded.detach();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use probepilot_collector_ebpf::capability;
 use probepilot_collector_ebpf::kernel::{Hook, Kernel};
-use probepilot_collector_ebpf::load::{Counters, LoadError, LoadOptions, LoadedProbe, Rings, measure_runs};
+use probepilot_collector_ebpf::load::{Counters, LoadError, LoadOptions, LoadedProbe, Rings, Runs};
 use probepilot_collector_ebpf::object::{Insn, MapRef, ProgramObject};
 use probepilot_sql::{SqlError, SqlState};
 
@@ -37,7 +37,7 @@ fn events_that_happen_inside_of_the_program_are_kept_from_it_and_counted() {
         return println!("skipped: needs the tracepoint page_fault_kernel of x86");
     };
     let rings = Rings::new(1).unwrap();
-    let mut loaded = LoadedProbe::load(&faulting_program(&hook), &rings.map(), OPTIONS).unwrap();
+    let mut loaded = LoadedProbe::load(&faulting_program(&hook), &rings.common(), OPTIONS).unwrap();
     loaded.attach().unwrap();
     let mut pipe = [0; 2];
     // SAFETY: room for two descriptors.
@@ -106,7 +106,7 @@ fn records_of_both_kinds_of_hooks_arrive_to_the_unit() {
     let Some(kernel) = host() else { return };
     for hook in hooks(&kernel) {
         let mut rings = Rings::new(1 << 20).unwrap();
-        let mut probe = LoadedProbe::load(&program(&hook, "arrive"), &rings.map(), OPTIONS).unwrap();
+        let mut probe = LoadedProbe::load(&program(&hook, "arrive"), &rings.common(), OPTIONS).unwrap();
         call(10);
         assert!(!rings.wait(Duration::ZERO), "nothing comes before {hook} is attached");
         probe.attach().unwrap();
@@ -138,7 +138,7 @@ fn a_full_ring_loses_rows_that_are_counted_to_the_unit() {
     for hook in hooks(&kernel) {
         // Pages of 4 KiB hold 128 records of 32 bytes each.
         let mut rings = Rings::new(1).unwrap();
-        let mut probe = LoadedProbe::load(&program(&hook, "full"), &rings.map(), OPTIONS).unwrap();
+        let mut probe = LoadedProbe::load(&program(&hook, "full"), &rings.common(), OPTIONS).unwrap();
         probe.attach().unwrap();
         let mut drained = 0;
         for _ in 0..5 {
@@ -161,7 +161,7 @@ fn a_reader_at_work_loses_nothing_and_misses_no_wake() {
     const EVENTS: usize = 200_000;
     let [hook, _] = hooks(&kernel);
     let mut rings = Rings::new(8 << 20).unwrap();
-    let mut probe = LoadedProbe::load(&program(&hook, "reader"), &rings.map(), OPTIONS).unwrap();
+    let mut probe = LoadedProbe::load(&program(&hook, "reader"), &rings.common(), OPTIONS).unwrap();
     probe.attach().unwrap();
     let reader = std::thread::spawn(move || {
         let mut per_thread: HashMap<u64, usize> = HashMap::new();
@@ -260,9 +260,9 @@ fn a_thousand_versions_take_over_and_no_event_is_lost_or_doubled() {
     let mut rings = Rings::new(64 << 20).unwrap();
     let load = |version| {
         let options = LoadOptions { probe_id: version, ..OPTIONS };
-        LoadedProbe::load(&object, &rings.map(), options).unwrap()
+        LoadedProbe::load(&object, &rings.common(), options).unwrap()
     };
-    let map = rings.map();
+    let map = rings.common();
     let mut versions = vec![load(0)];
     versions[0].attach().unwrap();
     // Its first call is seen: the program is attached before.
@@ -299,12 +299,86 @@ fn a_thousand_versions_take_over_and_no_event_is_lost_or_doubled() {
 }
 
 #[test]
+fn probes_come_and_go_and_those_beside_them_miss_no_event() {
+    const VISITS: usize = 300;
+    let Some(kernel) = host() else { return };
+    let [_, hook] = hooks(&kernel);
+    let mut rings = Rings::new(64 << 20).unwrap();
+    let load = |object: &ProgramObject, probe_id| {
+        LoadedProbe::load(object, &rings.common(), LoadOptions { probe_id, ..OPTIONS }).unwrap()
+    };
+    let mut stays = load(&numbering_program(&hook), 0);
+    stays.attach().unwrap();
+    // Its first call is seen: the program is attached before.
+    let caller = Caller::start();
+    let visitor = program(&hook, "visitor");
+    let mut guests = std::collections::VecDeque::new();
+    for visit in 1..=VISITS {
+        let mut guest = load(&visitor, visit as u32);
+        guest.attach().unwrap();
+        guests.push_back(guest);
+        if guests.len() > 3 {
+            // They go in another order than they came.
+            let mut gone = guests.swap_remove_front(visit % 3).unwrap();
+            gone.detach();
+            let counters = gone.counters().unwrap();
+            assert_eq!(counters.events, counters.rows + counters.ring_full);
+            assert_eq!(gone.counters().unwrap(), counters, "it runs nowhere any more");
+        }
+    }
+    let calls = caller.end();
+    drop(guests);
+    let mut seen = Vec::new();
+    let mut drain = |rings: &mut Rings| {
+        rings.drain(|record| {
+            if word(record, 0) == 0 {
+                seen.push(word(record, 16));
+            }
+        })
+    };
+    rings.common().wait_for_programs().unwrap();
+    drain(&mut rings);
+    let Counters { events, rows, ring_full, .. } = stays.counters().unwrap();
+    assert_eq!((events, rows + ring_full), (calls, calls), "each call was an event, whoever came and went");
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len() as u64, rows, "each once");
+}
+
+#[test]
+fn a_hundred_probes_of_one_hook_see_each_event_and_go_one_by_one() {
+    const PROBES: u32 = 100;
+    let Some(kernel) = host() else { return };
+    // The kernel itself lets 64 programs share a tracepoint.
+    for hook in hooks(&kernel) {
+        let rings = Rings::new(1 << 20).unwrap();
+        let mut probes: Vec<LoadedProbe> = (0..PROBES)
+            .map(|probe_id| {
+                let options = LoadOptions { probe_id, ..OPTIONS };
+                LoadedProbe::load(&program(&hook, "many"), &rings.common(), options).unwrap()
+            })
+            .collect();
+        probes.iter_mut().for_each(|probe| probe.attach().unwrap());
+        call(7);
+        for (index, probe) in probes.iter_mut().enumerate().step_by(2) {
+            probe.detach();
+            assert_eq!(probe.counters().unwrap().events, 7, "{hook} {index}");
+        }
+        call(5);
+        for (index, probe) in probes.iter().enumerate() {
+            let Counters { events, recursion, .. } = probe.counters().unwrap();
+            assert_eq!((events, recursion), (if index % 2 == 0 { 7 } else { 12 }, 0), "{hook} {index}");
+        }
+    }
+}
+
+#[test]
 fn a_version_takes_over_only_where_the_old_one_sits() {
     let Some(kernel) = host() else { return };
     let [tracepoint, typed] = hooks(&kernel);
     let rings = Rings::new(1 << 20).unwrap();
-    let mut old = LoadedProbe::load(&program(&tracepoint, "old"), &rings.map(), OPTIONS).unwrap();
-    let mut new = LoadedProbe::load(&program(&typed, "new"), &rings.map(), OPTIONS).unwrap();
+    let mut old = LoadedProbe::load(&program(&tracepoint, "old"), &rings.common(), OPTIONS).unwrap();
+    let mut new = LoadedProbe::load(&program(&typed, "new"), &rings.common(), OPTIONS).unwrap();
     assert!(new.take_over(&mut old).is_err(), "the old one is not attached");
     old.attach().unwrap();
     assert!(old.sits_at(&tracepoint) && !old.sits_at(&typed));
@@ -322,7 +396,7 @@ fn nothing_stays_in_the_kernel() {
     let rings = Rings::new(1).unwrap();
     let mut probes: Vec<LoadedProbe> = [&tracepoint, &typed, &typed]
         .into_iter()
-        .map(|hook| LoadedProbe::load(&program(hook, &name), &rings.map(), OPTIONS).unwrap())
+        .map(|hook| LoadedProbe::load(&program(hook, &name), &rings.common(), OPTIONS).unwrap())
         .collect();
     // The last is only loaded, never attached.
     for probe in &mut probes[..2] {
@@ -356,7 +430,7 @@ fn a_refused_program_quotes_the_verifier_and_the_sql() {
     // Without the check of the reserved record the store below it is unsafe.
     let reserve = object.insns.iter().position(|insn| insn.code == 0x85 && insn.imm == 131).unwrap();
     object.insns[reserve + 1] = Insn { code: 0xb7, dst: 5, ..Insn::default() };
-    let error = LoadedProbe::load(&object, &rings.map(), OPTIONS).unwrap_err();
+    let error = LoadedProbe::load(&object, &rings.common(), OPTIONS).unwrap_err();
     let LoadError::Verifier { program, reason, source_line, .. } = &error else { panic!("{error:?}") };
     assert_eq!(program, "refused");
     assert!(reason.contains("invalid mem access"), "{reason}");
@@ -372,7 +446,7 @@ fn a_malformed_object_never_reaches_the_verifier() {
     for at in [0, 10_000] {
         let mut object = program(&hook, "malformed");
         object.map_uses.push((at, MapRef::Bucket));
-        let error = LoadedProbe::load(&object, &rings.map(), OPTIONS).unwrap_err();
+        let error = LoadedProbe::load(&object, &rings.common(), OPTIONS).unwrap_err();
         assert!(matches!(error, LoadError::Malformed { .. }), "{error:?}");
     }
 }
@@ -396,20 +470,23 @@ fn a_wait_is_ended_from_another_thread() {
 #[test]
 fn runs_are_measured_while_somebody_asks() {
     let Some(kernel) = host() else { return };
-    let statistics = match measure_runs() {
-        Ok(statistics) => statistics,
-        Err(error) => return println!("skipped: needs CAP_SYS_ADMIN: {error}"),
-    };
     let rings = Rings::new(1 << 20).unwrap();
     let [hook, _] = hooks(&kernel);
-    let mut probe = LoadedProbe::load(&program(&hook, "measured"), &rings.map(), OPTIONS).unwrap();
-    probe.attach().unwrap();
+    let mut probes = ["measured", "measured_too"]
+        .map(|name| LoadedProbe::load(&program(&hook, name), &rings.common(), OPTIONS).unwrap());
+    probes.iter_mut().for_each(|probe| probe.attach().unwrap());
+    call(100);
+    assert!(probes.iter().all(|probe| probe.runs() == Runs::default()), "nobody has asked yet");
+    let measuring = rings.common().measure_runs();
     call(500);
-    probe.detach();
-    drop(statistics);
-    let info = probe.info().unwrap();
-    // The call is this test's alone in our process, but other processes may make it too.
-    assert!(info.run_count >= 500 && info.run_time_ns > 0 && info.verified_insns > 0, "{info:?}");
+    drop(measuring);
+    call(100);
+    for probe in &mut probes {
+        probe.detach();
+        let (runs, info) = (probe.runs(), probe.info().unwrap());
+        // The call is this test's alone in our process, but other processes may make it too.
+        assert!(runs.count >= 500 && runs.time_ns > 0 && info.verified_insns > 0, "{runs:?} {info:?}");
+    }
 }
 
 /// What the next test runs in a process of its own: tries all that probes need, and prints what works and what is missing.
@@ -438,7 +515,7 @@ fn what_works_as_this_user() {
     for name in [["tp_btf", "sys_enter"], ["tracepoint", "sys_enter_getppid"]] {
         let loaded = kernel.hook(&name).and_then(|hook| {
             let mut probe =
-                LoadedProbe::load(&program(&hook, "user"), &rings.map(), OPTIONS).map_err(|e| e.to_sql())?;
+                LoadedProbe::load(&program(&hook, "user"), &rings.common(), OPTIONS).map_err(|e| e.to_sql())?;
             probe.attach().map_err(|e| e.to_sql())?;
             Ok(probe)
         });

@@ -56,8 +56,8 @@ impl Running {
     fn start(kernel: &Kernel, sql: &str) -> Running {
         let probe = compiled(kernel, sql);
         let rings = Rings::new(16 << 20).unwrap();
-        let mut loaded =
-            LoadedProbe::load(&probe.object, &rings.map(), OPTIONS).unwrap_or_else(|error| panic!("{sql}: {error:#?}"));
+        let mut loaded = LoadedProbe::load(&probe.object, &rings.common(), OPTIONS)
+            .unwrap_or_else(|error| panic!("{sql}: {error:#?}"));
         loaded.attach().unwrap();
         Running { probe, loaded, rings }
     }

@@ -60,7 +60,7 @@ impl Running {
         let compiled = compiled(kernel, sql);
         let rings = Rings::new(ring_bytes).unwrap();
         let options = LoadOptions { probe_id: PROBE_ID, rows_per_second_max };
-        let mut probe = LoadedProbe::load(&compiled.object, &rings.map(), options)
+        let mut probe = LoadedProbe::load(&compiled.object, &rings.common(), options)
             .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         probe.attach().unwrap();
         Running { probe, rings, decoder: compiled.decoder() }

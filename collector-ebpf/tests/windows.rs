@@ -41,7 +41,7 @@ fn compiled(kernel: &Kernel, sql: &str) -> CompiledProbe {
 
 fn load(probe: &CompiledProbe, sql: &str) -> LoadedProbe {
     let rings = Rings::new(1).unwrap();
-    LoadedProbe::load(&probe.object, &rings.map(), OPTIONS).unwrap_or_else(|error| panic!("{sql}: {error:#?}"))
+    LoadedProbe::load(&probe.object, &rings.common(), OPTIONS).unwrap_or_else(|error| panic!("{sql}: {error:#?}"))
 }
 
 /// The one window over what `act` does.

@@ -1,6 +1,6 @@
 //! G16: what an event costs under 100 probes on its hook, against one.
 //!
-//! The hook is `tp_btf`: a tracepoint takes at most 64 programs. No event passes a filter, so that only programs are paid.
+//! No event passes a filter, so that only programs are paid.
 
 use std::time::Duration;
 

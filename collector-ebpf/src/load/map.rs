@@ -65,13 +65,21 @@ pub struct Map {
 impl Map {
     /// Makes it.
     pub fn create(spec: &MapSpec) -> Result<Map, LoadError> {
-        Map::create_typed(spec, None)
+        Map::create_typed(spec, None, 0)
+    }
+
+    /// Makes an array whose values we can map into our memory.
+    pub fn create_mappable(spec: &MapSpec) -> Result<Map, LoadError> {
+        const MAPPABLE: u32 = 1 << 10;
+        Map::create_typed(spec, None, MAPPABLE)
     }
 
     /// Makes storage in tasks: a value for each, made when a program asks for it, freed with the task.
     ///
     /// The kernel wants to know the types of such a map.
     pub fn of_tasks(name: &str, value_bytes: u32) -> Result<Map, LoadError> {
+        /// Memory for an entry is taken when it is made.
+        const NO_PREALLOCATION: u32 = 1;
         let mut encoder = BtfEncoder::new();
         let (key, word) = (encoder.int("int", 4, true), encoder.int("word", 8, false));
         let value = encoder.array(word, key, value_bytes / 8);
@@ -79,10 +87,10 @@ impl Map {
         let btf = load_btf(&encoder.finish()).map_err(refused)?;
         let kind = MapKind::TaskStorage;
         let spec = MapSpec { kind, name, key_bytes: kind.key_bytes(), value_bytes, entries: 0, inner: None };
-        Map::create_typed(&spec, Some((btf.as_fd(), key, value)))
+        Map::create_typed(&spec, Some((btf.as_fd(), key, value)), NO_PREALLOCATION)
     }
 
-    fn create_typed(spec: &MapSpec, types: Option<(BorrowedFd<'_>, u32, u32)>) -> Result<Map, LoadError> {
+    fn create_typed(spec: &MapSpec, types: Option<(BorrowedFd<'_>, u32, u32)>, flags: u32) -> Result<Map, LoadError> {
         #[repr(C)]
         struct Attributes {
             kind: u32,
@@ -98,15 +106,13 @@ impl Map {
             key_type: u32,
             value_type: u32,
         }
-        /// Memory for an entry is taken when it is made.
-        const NO_PREALLOCATION: u32 = 1;
         let (btf, key_type, value_type) = types.map_or((0, 0, 0), |(btf, key, value)| (raw(btf), key, value));
         let mut attributes = Attributes {
             kind: spec.kind as u32,
             key_bytes: spec.key_bytes,
             value_bytes: spec.value_bytes,
             entries: spec.entries,
-            flags: if spec.kind == MapKind::TaskStorage { NO_PREALLOCATION } else { 0 },
+            flags,
             inner: spec.inner.map_or(0, raw),
             numa_node: 0,
             name: object_name(&format!("pp_{}", spec.name)),

@@ -1,19 +1,23 @@
 //! Puts a compiled program into the kernel and takes it out again.
 //!
 //! Programs by `bpf(2)` directly: there is no ELF file, descriptors of maps go straight into the instructions, and the
-//! verifier's log is asked for only after a refusal. aya, which loads ELF files only, reads maps and measures runs; records
+//! verifier's log is asked for only after a refusal. aya, which loads ELF files only, reads maps; records
 //! are read by our own ring reader, which gives room back once a drain instead of once a record.
 
 mod syscall; // `bpf(2)` and its neighbours.
 mod cpu; // The CPUs of the host.
 mod map; // Makes and reads maps.
+mod mapping; // Memory that we share with the kernel.
+mod cells; // What programs and we tell each other through it.
 mod state; // Where the starts of pairs wait.
 mod rings; // Records from programs to us.
 mod windows; // States of groups, from programs to us.
 mod program_types; // Types of our programs, with their SQL.
-mod program; // Loads a program and reads its statistics.
+mod program; // Loads a program and reads what the kernel knows about it.
+mod fusion; // Many programs of one hook as one.
 mod attach; // Attaches and detaches.
-mod seat; // What stays attached while the program changes.
+mod post; // What stays attached while programs come, change and go.
+mod common; // What programs have in common that one reader reads.
 mod error; // Why the kernel refused.
 
 use std::io;
@@ -22,20 +26,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+pub use common::{Common, Measuring};
 pub use error::LoadError;
 pub use program::{ProgramInfo, Runs};
-pub use rings::{Interrupter, RingMap, RingWatch, Rings};
+pub use rings::{Interrupter, RingWatch, Rings};
 pub use state::{OBJECT_AGE_MAX, STATE_AGE_MAX};
 pub use windows::WindowReader;
 
 use crate::compile::sample::Keep;
 use crate::kernel::Hook;
 use crate::object::{
-    BUCKET_BYTES, Counter, Insn, MapRef, MemberSet, PENDING_BYTES, PENDING_MAX, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Patch,
+    Counter, Insn, LOAD_WIDE, MapRef, MemberSet, PENDING_BYTES, PENDING_MAX, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Patch,
     ProgramObject, SCRATCH_ENTRIES, STATE_ENTRIES_MAX, StateKind, StateMap,
 };
+use cells::Cell;
+use fusion::Member;
 use map::{Map, MapKind, MapSpec};
-use seat::Seat;
+use post::Seat;
+use program_types::Function;
 
 /// What only the one who loads knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +63,10 @@ pub struct LoadedProbe {
     seat: Option<Seat>,
     /// In the order in which they are detached.
     companion_seats: Vec<Seat>,
-    program: OwnedFd,
-    companions: Vec<(OwnedFd, Arc<Hook>)>,
-    maps: Maps,
-    rings: RingMap,
-    hook: Arc<Hook>,
+    program: Program,
+    companions: Vec<Program>,
+    maps: Arc<Maps>,
+    common: Common,
     state: Option<StateMap>,
     /// Starts that [`LoadedProbe::sweep`] dropped.
     swept: AtomicU64,
@@ -73,12 +80,52 @@ pub struct LoadedProbe {
     ends_at_take_over: Option<u64>,
 }
 
+/// A program that the verifier has seen.
+#[derive(Debug)]
+struct Program {
+    hook: Arc<Hook>,
+    member: Arc<Member>,
+    /// What the kernel said of it when it was alone.
+    info: ProgramInfo,
+    /// Holds it in the kernel until it takes a seat, where it is loaded with others.
+    alone: Option<OwnedFd>,
+}
+
+impl Program {
+    fn load(
+        object: &ProgramObject,
+        maps: &Arc<Maps>,
+        common: &Common,
+        options: LoadOptions,
+    ) -> Result<Program, LoadError> {
+        let insns = maps.filled(object, common, options)?;
+        let function = Function { name: &object.name, insn: 0 };
+        let alone = program::load(&[function], &object.hook, &insns, &object.lines)?;
+        let info = program::info(alone.as_fd(), &[])
+            .map_err(|source| LoadError::Refused { what: "say what was loaded".to_owned(), source })?;
+        let member = Arc::new(Member {
+            name: object.name.clone(),
+            insns,
+            lines: object.lines.clone(),
+            verified_insns: info.verified_insns,
+            cell: Arc::clone(&maps.cell),
+            maps: Arc::clone(maps),
+        });
+        Ok(Program { hook: Arc::clone(&object.hook), member, info, alone: Some(alone) })
+    }
+
+    fn take_seat(&mut self, common: &Common) -> Result<Seat, LoadError> {
+        let seat = Seat::take(&common.posts, &common.rings, Arc::clone(&self.member), &self.hook)?;
+        self.alone = None;
+        Ok(seat)
+    }
+}
+
 /// A probe's own maps.
 #[derive(Debug)]
 struct Maps {
     counters: Arc<Map>,
-    bucket: Option<Map>,
-    keep: Option<Arc<Map>>,
+    cell: Arc<Cell>,
     scratch: Option<Map>,
     pending: Option<Map>,
     state: Option<Map>,
@@ -88,7 +135,7 @@ struct Maps {
 }
 
 impl Maps {
-    fn create(object: &ProgramObject) -> Result<Maps, LoadError> {
+    fn create(object: &ProgramObject, common: &Common) -> Result<Maps, LoadError> {
         let uses = |wanted| {
             let mut all = std::iter::once(object).chain(&object.companions);
             all.any(|object| object.map_uses.iter().any(|(_, map)| *map == wanted))
@@ -107,8 +154,7 @@ impl Maps {
         let scratch_bytes = all.map(|object| object.scratch_bytes).max().unwrap_or(0).next_multiple_of(8).max(8);
         Ok(Maps {
             counters: Arc::new(map(MapKind::PerCpuArray, "counters", Counter::ALL.len() as u32 * 8, 1)?),
-            bucket: uses(MapRef::Bucket).then(|| map(MapKind::Array, "bucket", BUCKET_BYTES, 1)).transpose()?,
-            keep: uses(MapRef::Keep).then(|| map(MapKind::Array, "keep", KEEP_BYTES, 1).map(Arc::new)).transpose()?,
+            cell: Arc::new(common.cells.take()?),
             scratch: uses(MapRef::Scratch)
                 .then(|| map(MapKind::PerCpuArray, "scratch", scratch_bytes, SCRATCH_ENTRIES))
                 .transpose()?,
@@ -122,16 +168,15 @@ impl Maps {
     }
 
     /// The program's instructions with maps and options in their places.
-    fn filled(&self, object: &ProgramObject, rings: &RingMap, options: LoadOptions) -> Result<Vec<Insn>, LoadError> {
+    fn filled(&self, object: &ProgramObject, common: &Common, options: LoadOptions) -> Result<Vec<Insn>, LoadError> {
         const MADE: &str = "made because a program uses it";
         let mut insns = object.insns.clone();
         let malformed = |what: String| LoadError::Malformed { program: object.name.clone(), what };
         for (index, map) in &object.map_uses {
             let fd = match map {
-                MapRef::Rings => rings.as_fd(),
+                MapRef::Rings => common.rings.as_fd(),
                 MapRef::Counters => self.counters.as_fd(),
-                MapRef::Bucket => self.bucket.as_ref().expect(MADE).as_fd(),
-                MapRef::Keep => self.keep.as_ref().expect(MADE).as_fd(),
+                MapRef::Bucket | MapRef::Keep => self.cell.map_fd(),
                 MapRef::Scratch => self.scratch.as_ref().expect(MADE).as_fd(),
                 MapRef::Pending => self.pending.as_ref().expect(MADE).as_fd(),
                 MapRef::State => match &self.state {
@@ -153,6 +198,9 @@ impl Maps {
                 .filter(|insn| insn.code == LOAD_WIDE && matches!(insn.src, PSEUDO_MAP_FD | PSEUDO_MAP_VALUE))
                 .ok_or_else(|| malformed(format!("instruction {index} does not load a map")))?;
             insn.imm = syscall::raw(fd).cast_signed();
+            if let (Some(offset), Some(second)) = (self.cell.offset(*map), insns.get_mut(*index + 1)) {
+                second.imm = offset.cast_signed();
+            }
         }
         for (index, patch) in &object.patches {
             let insn = insns.get_mut(*index).ok_or_else(|| malformed(format!("there is no instruction {index}")))?;
@@ -165,21 +213,13 @@ impl Maps {
     }
 
     fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        let keep = self.keep.as_deref();
-        [
-            Some(self.counters.as_ref()),
-            self.bucket.as_ref(),
-            keep,
-            self.scratch.as_ref(),
-            self.pending.as_ref(),
-            self.state.as_ref(),
-        ]
-        .into_iter()
-        .flatten()
-        .map(Map::as_fd)
-        .chain(self.windows.iter().flat_map(windows::Maps::fds))
-        .chain(self.sets.iter().map(|(_, map)| map.as_fd()))
-        .collect()
+        [Some(self.counters.as_ref()), self.scratch.as_ref(), self.pending.as_ref(), self.state.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(Map::as_fd)
+            .chain(self.windows.iter().flat_map(windows::Maps::fds))
+            .chain(self.sets.iter().map(|(_, map)| map.as_fd()))
+            .collect()
     }
 }
 
@@ -200,15 +240,6 @@ fn set_map(set: &MemberSet) -> Result<Map, LoadError> {
             .map_err(|source| LoadError::Refused { what: "put a member into a list".to_owned(), source })?;
     }
     Ok(map)
-}
-
-/// Bytes of the one entry of [`MapRef::Keep`].
-const KEEP_BYTES: u32 = 8;
-
-/// Says how many events are let through from now on; see [`LoadedProbe::thin`].
-fn put_keep(map: &Map, keep: Keep) -> Result<(), LoadError> {
-    map.put(&0_u32.to_ne_bytes(), &u64::from(keep).to_ne_bytes())
-        .map_err(|source| LoadError::Refused { what: "thin a program out".to_owned(), source })
 }
 
 /// What a probe counted since it was attached, summed over the CPUs; see [`Counter`].
@@ -265,14 +296,11 @@ impl LoadedProbe {
     ///
     /// # Errors
     /// The kernel's refusal, with the verifier's words and the SQL it was at; nothing stays behind.
-    pub fn load(object: &ProgramObject, rings: &RingMap, options: LoadOptions) -> Result<LoadedProbe, LoadError> {
-        let maps = Maps::create(object)?;
-        let program = program::load(object, &maps.filled(object, rings, options)?)?;
-        let mut companions = Vec::new();
-        for companion in &object.companions {
-            let program = program::load(companion, &maps.filled(companion, rings, options)?)?;
-            companions.push((program, companion.hook.clone()));
-        }
+    pub fn load(object: &ProgramObject, common: &Common, options: LoadOptions) -> Result<LoadedProbe, LoadError> {
+        let maps = Arc::new(Maps::create(object, common)?);
+        let program = Program::load(object, &maps, common, options)?;
+        let companions = object.companions.iter().map(|companion| Program::load(companion, &maps, common, options));
+        let companions = companions.collect::<Result<_, _>>()?;
         Ok(LoadedProbe {
             seat: None,
             companion_seats: Vec::new(),
@@ -285,8 +313,7 @@ impl LoadedProbe {
             waiting: AtomicU64::new(0),
             early_ends: 0,
             recursion_before: 0,
-            rings: rings.clone(),
-            hook: object.hook.clone(),
+            common: common.clone(),
         })
     }
 
@@ -303,7 +330,7 @@ impl LoadedProbe {
         if let Some(seat) = &mut self.seat {
             seat.attach()?;
         } else {
-            self.seat = Some(Seat::take(self.program.as_fd(), &self.hook)?);
+            self.seat = Some(self.program.take_seat(&self.common)?);
         }
         // Ends before the first start could be seen are none of ours.
         self.early_ends += self.unpaired_ends().saturating_sub(before);
@@ -317,8 +344,8 @@ impl LoadedProbe {
     /// The kernel's refusal.
     pub fn attach_companions(&mut self) -> Result<(), LoadError> {
         if self.companion_seats.is_empty() {
-            for (program, hook) in &self.companions {
-                let seat = Seat::take(program.as_fd(), hook).inspect_err(|_| self.companion_seats.clear())?;
+            for program in &mut self.companions {
+                let seat = program.take_seat(&self.common).inspect_err(|_| self.companion_seats.clear())?;
                 self.companion_seats.insert(0, seat);
             }
         }
@@ -331,7 +358,7 @@ impl LoadedProbe {
     }
 
     /// Runs for every event from now on, in the place of `old`: each event runs in one of them, and in one only. An event
-    /// under way ends in `old`, whose records and counters are complete after [`RingMap::wait_for_programs`].
+    /// under way ends in `old`, whose records and counters are complete after [`Common::wait_for_programs`].
     ///
     /// The other ends of a pair are attached beside those of `old`, and each find the starts that their own version kept.
     /// An end whose start `old` kept may count as unpaired here for as long as both are attached.
@@ -340,14 +367,16 @@ impl LoadedProbe {
     /// The kernel's refusal, or that `old` does not [sit](LoadedProbe::sits_at) at our hook; then `old` goes on.
     pub fn take_over(&mut self, old: &mut LoadedProbe) -> Result<(), LoadError> {
         self.attach_companions()?;
-        let Some(seat) = old.seat.take_if(|seat| seat.is_attached() && seat.is_at(&self.hook)) else {
+        let hook = &self.program.hook;
+        let Some(mut seat) = old.seat.take_if(|seat| seat.is_attached() && seat.is_at(hook)) else {
             return Err(LoadError::Refused {
-                what: format!("let a program take over at {}", self.hook),
+                what: format!("let a program take over at {hook}"),
                 source: io::Error::other("no program of that probe is attached there"),
             });
         };
-        match seat.put(self.program.as_fd()) {
+        match seat.put(Arc::clone(&self.program.member)) {
             Ok(()) => {
+                self.program.alone = None;
                 self.seat = Some(seat);
                 // Ends until now had no start that we could have seen; from now on those of `old` have none.
                 self.early_ends = self.unpaired_ends();
@@ -411,11 +440,8 @@ impl LoadedProbe {
 
     /// From now on lets through so many of 2³² events, 0 for all: less than the query's own sample keeps. Others are counted
     /// as `budget`. A program that was compiled without a budget lets through what it did.
-    ///
-    /// # Errors
-    /// The kernel's refusal; then nothing changes.
-    pub fn thin(&self, keep: Keep) -> Result<(), LoadError> {
-        self.maps.keep.as_ref().map_or(Ok(()), |map| put_keep(map, keep))
+    pub fn thin(&self, keep: Keep) {
+        self.maps.cell.keep(keep);
     }
 
     /// Says whether it is a pair of programs.
@@ -435,17 +461,12 @@ impl LoadedProbe {
         self.seat.as_ref().is_some_and(Seat::is_attached)
     }
 
-    /// The rings its records go to.
-    pub fn rings(&self) -> &RingMap {
-        &self.rings
-    }
-
     /// The windows of a program that aggregates; `None` for others. There is one reader at a time.
     pub fn windows(&self) -> Option<WindowReader> {
         self.maps
             .windows
             .as_ref()
-            .map(|windows| windows.reader(self.maps.keep.clone(), Arc::clone(&self.maps.counters)))
+            .map(|windows| windows.reader(Arc::clone(&self.maps.cell), Arc::clone(&self.maps.counters)))
     }
 
     /// What it counted since it was loaded.
@@ -482,28 +503,27 @@ impl LoadedProbe {
         })
     }
 
-    /// What the kernel counted of its runs at the hooks it is at, and was at before it was detached.
-    ///
-    /// # Errors
-    /// When the kernel does not answer.
-    pub fn runs(&self) -> io::Result<Runs> {
-        let mut seats = self.seat.iter().chain(&self.companion_seats);
-        seats.try_fold(Runs::default(), |sum, seat| Ok(sum.plus(seat.runs()?)))
+    /// Its programs' runs that were measured.
+    pub fn runs(&self) -> Runs {
+        self.maps.cell.runs()
     }
 
     fn recursion_misses(&self) -> io::Result<u64> {
-        self.runs().map(|runs| self.recursion_before + runs.recursion_misses)
+        let mut seats = self.seat.iter().chain(&self.companion_seats);
+        seats.try_fold(self.recursion_before, |sum, seat| Ok(sum + seat.missed()?))
     }
 
-    /// What the kernel says about it.
+    /// What the kernel says about it. Where its programs are fused with others, their part is taken to be what they take
+    /// alone.
     ///
     /// # Errors
     /// When the kernel does not answer.
     pub fn info(&self) -> io::Result<ProgramInfo> {
-        let mut info = program::info(self.program.as_fd(), &self.maps.fds())?;
-        for (program, _) in &self.companions {
-            info.add(&program::info(program.as_fd(), &[])?);
+        let mut info = self.program.info;
+        for map in self.maps.fds() {
+            info.memory_bytes += program::locked_bytes(map)?;
         }
+        self.companions.iter().for_each(|program| info.add(&program.info));
         for seat in self.seat.iter().chain(&self.companion_seats) {
             info.add(&seat.info()?);
         }
@@ -515,19 +535,3 @@ impl LoadedProbe {
 #[derive(Debug)]
 #[expect(dead_code, reason = "seats are held for their drop")]
 pub struct Seats(Vec<Seat>);
-
-/// The code of an instruction that loads 64 bits from the two immediates of itself and the next.
-const LOAD_WIDE: u8 = 0x18;
-
-/// While it lives, the kernel measures every program's runs, which costs about 50 ns a run.
-#[derive(Debug)]
-#[expect(dead_code, reason = "the descriptor is held for its drop")]
-pub struct RunStatistics(OwnedFd);
-
-/// Switches the measuring of runs on.
-///
-/// # Errors
-/// EPERM without CAP_SYS_ADMIN: CAP_BPF is not enough for it.
-pub fn measure_runs() -> io::Result<RunStatistics> {
-    aya::sys::enable_stats(aya::sys::Stats::RunTime).map(RunStatistics).map_err(|error| error.io_error)
-}

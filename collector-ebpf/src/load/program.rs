@@ -4,10 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::error::LoadError;
-use super::program_types;
+use super::program_types::{self, Function};
 use super::syscall::{Command, bpf_fd, object_info, object_name, raw};
 use crate::kernel::{Hook, HookKind};
-use crate::object::{Insn, ProgramObject, SourceLine};
+use crate::object::{Insn, SourceLine};
 
 /// First size of the verifier's log; it is only asked for after a refusal.
 const LOG_BYTES_FIRST: usize = 1 << 20;
@@ -57,12 +57,6 @@ pub struct ProgramInfo {
     pub xlated_bytes: u32,
     /// Bytes of machine code.
     pub jited_bytes: u32,
-    /// Runs while statistics were on.
-    pub run_count: u64,
-    /// Time of these runs, about 50 ns of measuring in each.
-    pub run_time_ns: u64,
-    /// Events the kernel left out because the program was already running on that CPU.
-    pub recursion_misses: u64,
     /// Memory of the program and of its own maps; the rings, which probes share, are not in it.
     pub memory_bytes: u64,
 }
@@ -70,33 +64,17 @@ pub struct ProgramInfo {
 impl ProgramInfo {
     /// Adds the costs of another program; the number stays.
     pub fn add(&mut self, other: &ProgramInfo) {
-        let ProgramInfo {
-            id: _,
-            verified_insns,
-            xlated_bytes,
-            jited_bytes,
-            run_count,
-            run_time_ns,
-            recursion_misses,
-            memory_bytes,
-        } = *other;
+        let ProgramInfo { id: _, verified_insns, xlated_bytes, jited_bytes, memory_bytes } = *other;
         self.verified_insns += verified_insns;
         self.xlated_bytes += xlated_bytes;
         self.jited_bytes += jited_bytes;
-        self.run_count += run_count;
-        self.run_time_ns += run_time_ns;
-        self.recursion_misses += recursion_misses;
         self.memory_bytes += memory_bytes;
     }
 }
 
-/// Loads `insns`, which are the object's with everything patched in.
-pub fn load(object: &ProgramObject, insns: &[Insn]) -> Result<OwnedFd, LoadError> {
-    load_insns(&object.name, &object.hook, insns, &object.lines)
-}
-
-/// Loads a program for a hook, with the SQL behind its instructions.
-pub fn load_insns(name: &str, hook: &Hook, insns: &[Insn], lines: &[SourceLine]) -> Result<OwnedFd, LoadError> {
+/// Loads a program of these functions, of which the first gives it its name, for a hook, with the SQL behind its
+/// instructions.
+pub fn load(functions: &[Function], hook: &Hook, insns: &[Insn], lines: &[SourceLine]) -> Result<OwnedFd, LoadError> {
     /// `BPF_PROG_TYPE_TRACEPOINT`, `BPF_PROG_TYPE_TRACING` and `BPF_TRACE_RAW_TP`.
     const TRACEPOINT: u32 = 5;
     const TRACING: u32 = 26;
@@ -106,7 +84,8 @@ pub fn load_insns(name: &str, hook: &Hook, insns: &[Insn], lines: &[SourceLine])
         HookKind::BtfTracepoint => (TRACING, ATTACH_RAW_TRACEPOINT, hook.btf_id.unwrap_or(0)),
     };
     let bytes: Vec<u8> = insns.iter().flat_map(|insn| insn.bytes()).collect();
-    let types = program_types::encode(name, lines);
+    let name = functions.first().map_or("", |function| function.name);
+    let types = program_types::encode(functions, lines);
     // Without types of its own a program still runs; its log just does not quote the SQL.
     let btf = load_btf(&types.btf)
         .inspect_err(|error| tracing::debug!(%error, program = name, "the program's types were refused"))
@@ -125,7 +104,7 @@ pub fn load_insns(name: &str, hook: &Hook, insns: &[Insn], lines: &[SourceLine])
         attributes.btf = raw(btf.as_fd());
         attributes.function_bytes = 8;
         attributes.functions = types.functions.as_ptr() as u64;
-        attributes.function_count = 1;
+        attributes.function_count = u32::try_from(types.functions.len()).expect("not more than instructions");
         attributes.line_bytes = 16;
         attributes.lines = types.lines.as_ptr() as u64;
         attributes.line_count = u32::try_from(types.lines.len()).expect("not more lines than instructions");
@@ -163,7 +142,6 @@ pub fn load_insns(name: &str, hook: &Hook, insns: &[Insn], lines: &[SourceLine])
 pub fn info(program: BorrowedFd, maps: &[BorrowedFd]) -> io::Result<ProgramInfo> {
     let answer = object_info(program, INFO_BYTES)?;
     let u32_at = |at: usize| u32::from_ne_bytes(answer[at..at + 4].try_into().expect("four bytes"));
-    let runs = Runs::read(&answer);
     let mut memory_bytes = locked_bytes(program)?;
     for map in maps {
         memory_bytes += locked_bytes(*map)?;
@@ -172,45 +150,25 @@ pub fn info(program: BorrowedFd, maps: &[BorrowedFd]) -> io::Result<ProgramInfo>
         id: u32_at(4),
         jited_bytes: u32_at(16),
         xlated_bytes: u32_at(20),
-        run_time_ns: runs.time_ns,
-        run_count: runs.count,
-        recursion_misses: runs.recursion_misses,
         verified_insns: u32_at(216),
         memory_bytes,
     })
 }
 
-/// What the kernel counted of programs' runs: one system call, where [`info`] also reads a file for each map.
+/// Runs of a probe's programs that were measured; see [`super::Common::measure_runs`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Runs {
-    /// Runs while statistics were on.
+    /// How many.
     pub count: u64,
-    /// Time of these runs, about 50 ns of measuring in each.
+    /// Their time, without that of measuring it.
     pub time_ns: u64,
-    /// Events the kernel left out because the program was already running on that CPU, or one of ours was that events of
-    /// this kind do not interrupt. Counted always; 0 before Linux 5.12.
-    pub recursion_misses: u64,
 }
 
-impl Runs {
-    fn read(answer: &[u8]) -> Runs {
-        let u64_at = |at: usize| u64::from_ne_bytes(answer[at..at + 8].try_into().expect("eight bytes"));
-        Runs { time_ns: u64_at(192), count: u64_at(200), recursion_misses: u64_at(208) }
-    }
-
-    /// Both together.
-    pub fn plus(self, other: Runs) -> Runs {
-        Runs {
-            count: self.count + other.count,
-            time_ns: self.time_ns + other.time_ns,
-            recursion_misses: self.recursion_misses + other.recursion_misses,
-        }
-    }
-}
-
-/// What the kernel counted of a program's runs.
-pub fn runs(program: BorrowedFd) -> io::Result<Runs> {
-    Ok(Runs::read(&object_info(program, INFO_BYTES)?))
+/// Events the kernel left out because the program was already running on that CPU, or one of ours was that events of this
+/// kind do not interrupt. Counted always; 0 before Linux 5.12.
+pub fn recursion_misses(program: BorrowedFd) -> io::Result<u64> {
+    let answer = object_info(program, INFO_BYTES)?;
+    Ok(u64::from_ne_bytes(answer[208..216].try_into().expect("eight bytes")))
 }
 
 /// Gives types to the kernel.
@@ -230,7 +188,7 @@ pub fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// What a program's or map's descriptor says it costs.
-fn locked_bytes(fd: BorrowedFd) -> io::Result<u64> {
+pub fn locked_bytes(fd: BorrowedFd) -> io::Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", raw(fd)))?;
     let bytes = text.lines().find_map(|line| line.strip_prefix("memlock:")).and_then(|bytes| bytes.trim().parse().ok());
     Ok(bytes.unwrap_or(0))

@@ -6,14 +6,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::common::Common;
 use super::cpu;
 use super::error::LoadError;
 use super::map::{Map, MapKind, MapSpec};
+use super::mapping::Mapping;
 
 const BUSY: u32 = 1 << 31;
 const DISCARDED: u32 = 1 << 30;
@@ -30,7 +31,7 @@ const INTERRUPT_TOKEN: u64 = u64::MAX;
 
 /// One ring per possible CPU, and the end that reads them. There is one reader.
 pub struct Rings {
-    map: RingMap,
+    common: Common,
     rings: Vec<Ring>,
     epoll: OwnedFd,
     interrupt: Arc<OwnedFd>,
@@ -47,15 +48,12 @@ pub struct RingMap {
 }
 
 impl RingMap {
-    /// Bytes of one ring: a power of two.
+    /// See [`Common::ring_bytes`].
     pub fn ring_bytes(&self) -> usize {
         self.ring_bytes
     }
 
-    /// Waits until every program that runs now has ended, on all CPUs: some 10 ms, so never on an async worker.
-    ///
-    /// # Errors
-    /// When the kernel refuses; then nothing is known.
+    /// See [`Common::wait_for_programs`].
     pub fn wait_for_programs(&self) -> io::Result<()> {
         // A change of an array of maps waits for that, also one that changes nothing.
         self.map.put_held(self.one.0, self.one.1.as_fd())
@@ -143,12 +141,13 @@ impl Rings {
         let map = Arc::new(outer.expect(ONE));
         let one = rings.first().expect(ONE).map.as_fd().try_clone_to_owned();
         let one = (first_cpu.expect(ONE), Arc::new(one.map_err(refused("keep a ring"))?));
-        Ok(Rings { map: RingMap { map, ring_bytes, one }, rings, epoll, interrupt: Arc::new(interrupt) })
+        let common = Common::new(RingMap { map, ring_bytes, one });
+        Ok(Rings { common, rings, epoll, interrupt: Arc::new(interrupt) })
     }
 
-    /// The rings as programs see them.
-    pub fn map(&self) -> RingMap {
-        self.map.clone()
+    /// What programs that write these rings have in common.
+    pub fn common(&self) -> Common {
+        self.common.clone()
     }
 
     /// Ends waits from another thread.
@@ -163,7 +162,7 @@ impl Rings {
 
     /// Memory of all rings.
     pub fn bytes_total(&self) -> usize {
-        self.rings.len() * self.map.ring_bytes
+        self.rings.len() * self.common.ring_bytes()
     }
 
     /// Hands every record that is there to `on_record`, ring by ring, and returns their number.
@@ -244,7 +243,7 @@ impl Ring {
                 let at = page_bytes() + (self.position & self.mask);
                 // SAFETY: `at` lies in the first copy of the records and is a multiple of 8, where a head starts.
                 let head =
-                    unsafe { self.producer.address.add(at).cast::<AtomicU32>().as_ref() }.load(Ordering::Acquire);
+                    unsafe { self.producer.address().add(at).cast::<AtomicU32>().as_ref() }.load(Ordering::Acquire);
                 if head & BUSY != 0 {
                     break 'full;
                 }
@@ -254,7 +253,7 @@ impl Ring {
                     // before our position passes it; the second copy makes it one piece. The kernel bounds its length
                     // by the ring's size.
                     let record = unsafe {
-                        std::slice::from_raw_parts(self.producer.address.add(at + HEAD_BYTES).as_ptr(), bytes)
+                        std::slice::from_raw_parts(self.producer.address().add(at + HEAD_BYTES).as_ptr(), bytes)
                     };
                     on_record(record);
                     count += 1;
@@ -277,57 +276,11 @@ impl Ring {
         }
         self.published = self.position;
         // SAFETY: our position is the first word of our page, aligned, and only accessed atomically.
-        let consumed = unsafe { self.consumer.address.cast::<AtomicUsize>().as_ref() };
+        let consumed = unsafe { self.consumer.address().cast::<AtomicUsize>().as_ref() };
         // Sequentially consistent: a program that finishes a record after this either sees our position and wakes us, or
         // its record is seen by the load that follows.
         consumed.store(self.position, Ordering::SeqCst);
         std::sync::atomic::fence(Ordering::SeqCst);
-    }
-}
-
-/// A shared mapping, unmapped when dropped.
-struct Mapping {
-    address: NonNull<u8>,
-    bytes: usize,
-}
-
-// SAFETY: a mapping belongs to the process, not to a thread; `Ring` reads it through `&mut self` only.
-unsafe impl Send for Mapping {}
-// SAFETY: nothing is reachable through a shared reference but atomics.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    fn new(fd: BorrowedFd, bytes: usize, offset: usize, protection: i32) -> io::Result<Mapping> {
-        // SAFETY: the kernel chooses a free address; nothing is overlaid.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                protection,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                libc::off_t::try_from(offset).expect("a page"),
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Mapping { address: NonNull::new(address.cast()).expect("the kernel maps nothing at 0"), bytes })
-    }
-}
-
-impl Mapping {
-    /// The position that it begins with.
-    fn position(&self, order: Ordering) -> usize {
-        // SAFETY: a position is the first word of its page, aligned, and only accessed atomically.
-        unsafe { self.address.cast::<AtomicUsize>().as_ref() }.load(order)
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: we mapped exactly this, and nothing refers to it any more.
-        unsafe { libc::munmap(self.address.as_ptr().cast(), self.bytes) };
     }
 }
 

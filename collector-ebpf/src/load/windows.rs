@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use super::cells::Cell;
 use super::cpu;
 use super::error::LoadError;
 use super::map::{Map, MapKind, MapSpec};
@@ -50,8 +51,8 @@ pub struct WindowReader {
     shared: Arc<Shared>,
     /// Which of the hashes is open.
     open: usize,
-    /// What thins the program out; `None` where nothing does.
-    keep: Option<Arc<Map>>,
+    /// What thins the program out.
+    cell: Arc<Cell>,
     counters: Arc<Map>,
 }
 
@@ -106,8 +107,8 @@ impl Maps {
     }
 
     /// Reads them from the first window on.
-    pub fn reader(&self, keep: Option<Arc<Map>>, counters: Arc<Map>) -> WindowReader {
-        WindowReader { shared: Arc::clone(&self.shared), open: 0, keep, counters }
+    pub fn reader(&self, cell: Arc<Cell>, counters: Arc<Map>) -> WindowReader {
+        WindowReader { shared: Arc::clone(&self.shared), open: 0, cell, counters }
     }
 }
 
@@ -122,11 +123,8 @@ impl Shared {
 impl WindowReader {
     /// From now on so many of 2³² events are let through, 0 for all; see [`super::LoadedProbe::thin`]. Close the window at
     /// once, so that all events of one stand for as many.
-    ///
-    /// # Errors
-    /// The kernel's refusal; then nothing changes.
-    pub fn thin(&self, keep: Keep) -> Result<(), LoadError> {
-        self.keep.as_ref().map_or(Ok(()), |map| super::put_keep(map, keep))
+    pub fn thin(&self, keep: Keep) {
+        self.cell.keep(keep);
     }
 
     /// Events that the program lost since it was loaded, for whatever reason but a sample or a budget.

@@ -54,7 +54,7 @@ fn ours(kernel: &Kernel, sql: &str, events: &[Event]) -> Result<RecordBatch, Sql
     let rings = Rings::new(1).unwrap();
     let load = LoadOptions { probe_id: 9, rows_per_second_max: 0 };
     let mut loaded =
-        LoadedProbe::load(&probe.object, &rings.map(), load).unwrap_or_else(|error| panic!("{sql}: {error:#?}"));
+        LoadedProbe::load(&probe.object, &rings.common(), load).unwrap_or_else(|error| panic!("{sql}: {error:#?}"));
     loaded.attach().unwrap();
     workload::act(events);
     loaded.detach();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use probepilot_collector_ebpf::compile::CompiledProbe;
 use probepilot_collector_ebpf::kernel::Hook;
 use probepilot_collector_ebpf::load::{
-    Counters, LoadError, LoadOptions, LoadedProbe, ProgramInfo, RingMap, Rings, Runs, Seats,
+    Common, Counters, LoadError, LoadOptions, LoadedProbe, Measuring, ProgramInfo, Rings, Runs, Seats,
 };
 
 use crate::node::clock::unix_now_ns;
@@ -31,7 +31,7 @@ pub enum EngineError {
 
 /// Rings, their drain, and the numbers of the programs that write them.
 pub struct Engine {
-    rings: RingMap,
+    common: Common,
     drain: Drain,
     /// As the drain's: where rows of windows go, and who is heard before they are made.
     outbox: Option<Outbox>,
@@ -44,10 +44,10 @@ impl Engine {
     /// Makes rings of together `ring_bytes` and starts to empty them.
     pub fn start(ring_bytes: usize, options: DrainOptions) -> Result<Engine, EngineError> {
         let reader = Rings::new(ring_bytes).map_err(EngineError::Rings)?;
-        let rings = reader.map();
+        let common = reader.common();
         let (outbox, settler) = (options.outbox.clone(), options.settler.clone());
         let drain = Drain::start(reader, options).map_err(EngineError::Drain)?;
-        Ok(Engine { rings, drain, outbox, settler, next_number: AtomicU32::new(1) })
+        Ok(Engine { common, drain, outbox, settler, next_number: AtomicU32::new(1) })
     }
 
     /// Loads and verifies a program without attaching it. Blocks.
@@ -60,13 +60,18 @@ impl Engine {
         self.drain.settler()
     }
 
+    /// Has every run of its programs measured for as long as the answer lives.
+    pub fn measure_runs(&self) -> Measuring {
+        self.common.measure_runs()
+    }
+
     fn number(&self) -> u32 {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
     fn load_as(&self, number: u32, compiled: &CompiledProbe, rows_max: u32) -> Result<LoadedProbe, LoadError> {
         let options = LoadOptions { probe_id: number, rows_per_second_max: rows_max };
-        LoadedProbe::load(&compiled.object, &self.rings, options)
+        LoadedProbe::load(&compiled.object, &self.common, options)
     }
 }
 
@@ -204,7 +209,7 @@ impl Running {
 
     /// Waits until the last record of a replaced program, which was let go, is drained, and its counters are final.
     pub fn wait_for_last_record(engine: &Engine, number: u32) {
-        if let Err(error) = engine.rings.wait_for_programs() {
+        if let Err(error) = engine.common.wait_for_programs() {
             tracing::warn!(%error, "could not wait for a replaced program; records that come later count as nobody's");
         }
         // A drain that has stopped answers by dropping its end.
@@ -238,12 +243,11 @@ impl Running {
 
     /// From now on lets through so many of 2³² events, 0 for what the query itself keeps. Windows that are open end then: all
     /// events of one stand for as many.
-    pub fn thin(&self, keep: u32) -> Result<(), LoadError> {
+    pub fn thin(&self, keep: u32) {
         match &self.windows {
             Some(windows) => windows.thin(keep),
-            None => self.loaded().thin(keep)?,
+            None => self.loaded().thin(keep),
         }
-        Ok(())
     }
 
     /// How full the map is in which it keeps groups or starts of pairs, percent; `None` where it keeps none, or none is known.
@@ -251,9 +255,9 @@ impl Running {
         self.loaded().state_fill_percent().or_else(|| self.tally.fill_percent())
     }
 
-    /// What the kernel counted of the program's runs; `None` when it does not answer.
-    pub fn runs(&self) -> Option<Runs> {
-        self.loaded().runs().ok()
+    /// The program's runs that were measured.
+    pub fn runs(&self) -> Runs {
+        self.loaded().runs()
     }
 
     /// What the kernel says about the program; `None` when it does not answer.

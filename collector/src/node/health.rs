@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use probepilot_catalog::batch::Batch;
 use probepilot_catalog::probe::{ProbeHealth, ProbeId, ProbeState};
 use probepilot_catalog::table::TableId;
-use probepilot_collector_ebpf::load::{Runs, measure_runs};
+use probepilot_collector_ebpf::load::Runs;
 
 use crate::node::clock::unix_now_ns;
 use crate::node::health_tables::{HealthRow, LossRow, health_batch, loss_batch};
@@ -20,8 +20,8 @@ use crate::node::outbox::{Item, Outbox};
 /// How often counters are read.
 const TICK: Duration = Duration::from_secs(1);
 
-/// So long in each second, the kernel measures the programs: measuring costs some 50 ns a run, so a thirtieth of the runs
-/// pays it.
+/// So long in each second, the programs are measured: measuring costs a run two readings of the clock, so a thirtieth of
+/// the runs pays it.
 const MEASURE_TIME: Duration = Duration::from_millis(33);
 
 /// The part that a measurement has in what is shown; the measurements before it share the rest.
@@ -79,7 +79,7 @@ impl Rates {
         self.rows_per_second = after.rows.saturating_sub(before.rows) as f64 / seconds;
     }
 
-    /// Takes what the kernel measured in `seconds`. Without a run the mean stays what it was.
+    /// Takes what was measured in `seconds`. Without a run the mean stays what it was.
     pub fn measure(&mut self, before: &Runs, after: &Runs, seconds: f64) {
         let runs = after.count.saturating_sub(before.count);
         let run_ns = after.time_ns.saturating_sub(before.time_ns) as f64;
@@ -90,16 +90,7 @@ impl Rates {
         self.cpu_percent = Some(smooth(self.cpu_percent, cpu_percent, SHOWN_PART));
         self.cpu_percent_now = Some(smooth(self.cpu_percent_now, cpu_percent, BUDGET_PART));
     }
-
-    /// Takes a guess for budgets, where nothing can be measured. It is not shown.
-    fn guess(&mut self) {
-        let cpu_percent = self.events_per_second * NS_PER_EVENT_UNMEASURED / 1e9 * 100.0;
-        self.cpu_percent_now = Some(smooth(self.cpu_percent_now, cpu_percent, BUDGET_PART));
-    }
 }
-
-/// What a run is taken to cost where the kernel does not let us measure: above what any of our own probes was measured at.
-const NS_PER_EVENT_UNMEASURED: f64 = 1_000.0;
 
 fn smooth(before: Option<f64>, now: f64, part: f64) -> f64 {
     before.map_or(now, |before| before + (now - before) * part)
@@ -234,12 +225,10 @@ fn look(probes: &Probes, samples: &mut HashMap<ProbeId, Sample>, tick: u64) {
     probes.keep_within_budgets();
 }
 
-/// Lets the kernel measure every program for a moment.
+/// Measures every program for a moment.
 fn measure(probes: &Probes) {
-    let Ok(_measuring) = measure_runs() else {
-        // Kernels before 5.8 and lockdown refuse it, and whoever is not CAP_SYS_ADMIN: costs stay unknown.
-        return probes.ids().into_iter().for_each(|id| probes.rate(id, Rates::guess));
-    };
+    let Ok(engine) = probes.engine() else { return };
+    let _measuring = engine.measure_runs();
     let before: HashMap<ProbeId, Runs> = probes.runs().into_iter().collect();
     let began = Instant::now();
     std::thread::sleep(MEASURE_TIME);

@@ -447,10 +447,10 @@ impl Probes {
         running.map(|(id, entry)| (*id, entry.counts())).collect()
     }
 
-    /// What the kernel counted of the runs of every program that runs.
+    /// The runs that were measured of every program that runs.
     pub fn runs(&self) -> Vec<(ProbeId, Runs)> {
         let entries = self.entries.lock();
-        entries.iter().filter_map(|(id, entry)| Some((*id, entry.running.as_ref()?.runs()?))).collect()
+        entries.iter().filter_map(|(id, entry)| Some((*id, entry.running.as_ref()?.runs()))).collect()
     }
 
     /// Drops starts of pairs that have waited for too long.
@@ -502,12 +502,8 @@ impl Probes {
                 too_dear.push((*id, entry.name.clone()));
             }
             let Some(running) = entry.running.as_ref().filter(|_| next != entry.share) else { continue };
-            match running.thin(next.keep(running.sample_keep())) {
-                Ok(()) => entry.share = next,
-                Err(error) => {
-                    tracing::error!(%error, probe = entry.name, "a probe over its budget could not be thinned out");
-                }
-            }
+            running.thin(next.keep(running.sample_keep()));
+            entry.share = next;
         }
         too_dear
     }

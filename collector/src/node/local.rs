@@ -14,7 +14,6 @@ use probepilot_catalog::table::{Column, TableKind};
 use probepilot_collector_ebpf::capability;
 use probepilot_collector_ebpf::compile::CompiledProbe;
 use probepilot_collector_ebpf::kernel::{Kernel, KernelError};
-use probepilot_collector_ebpf::load::measure_runs;
 use probepilot_sql::statement::{CreateProbe, ProbeQuery};
 use probepilot_sql::{SqlError, SqlState};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
@@ -391,15 +390,13 @@ fn measure(compiled: &CompiledProbe) -> Result<String, SqlError> {
     let tally = Arc::new(Tally::default());
     let options =
         RunOptions { rows_per_second_max: ANALYZE_ROWS_PER_SECOND_MAX, target, tally: tally.clone(), waiting: false };
-    // Without the right to measure the costs are unknown; events are counted all the same.
-    let _measuring = measure_runs().ok();
-    let running = Running::start(&Arc::new(engine), compiled, options).map_err(|error| error.to_sql())?;
+    let engine = Arc::new(engine);
+    let _measuring = engine.measure_runs();
+    let running = Running::start(&engine, compiled, options).map_err(|error| error.to_sql())?;
     let before = running.runs();
     std::thread::sleep(ANALYZE_TIME);
     let mut rates = Rates::default();
-    if let (Some(before), Some(after)) = (before, running.runs()) {
-        rates.measure(&before, &after, ANALYZE_TIME.as_secs_f64());
-    }
+    rates.measure(&before, &running.runs(), ANALYZE_TIME.as_secs_f64());
     let counts = Counts::new(&running.stop(), &tally);
     let (rows, bytes) = *seen.lock();
     let bytes_per_row = bytes.checked_div(rows).unwrap_or(0);

@@ -183,12 +183,8 @@ impl Worker {
     }
 
     fn set_keep(&mut self, keep: u32) {
-        match self.options.reader.thin(keep) {
-            Ok(()) => self.keep = keep,
-            Err(error) => {
-                tracing::error!(%error, probe = self.options.number, "a probe over its budget could not be thinned out");
-            }
-        }
+        self.options.reader.thin(keep);
+        self.keep = keep;
     }
 
     /// Opens another window and takes what was in the open one.
