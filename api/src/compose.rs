@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::directory::{DATABASE, DataDirectory};
 use crate::execute::Executor;
 use crate::listen;
+use crate::pg::tls::Tls;
 use crate::pg::{Bound, Door, DoorOptions, SocketOptions};
 use crate::probes::{self, Probes, ProbesTable};
 use crate::rest::{self, Rest};
@@ -36,6 +37,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Runs the server until SIGTERM or SIGINT; a second signal stops at once.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
+    // A certificate that cannot be used stops the start: nobody is served in the clear by mistake.
+    let tls = config.tls_files.clone().map(Tls::open).transpose().context("cannot use TLS")?.map(Arc::new);
     let directory = DataDirectory::open(&config.data_dir)?;
     // The port of the door without state first: a second server that was not kept out by the lock stops here.
     let http = listen::bind("HTTP", "--http-listen", config.http_listen).await?;
@@ -89,7 +92,10 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let executor = Arc::new(Executor { engine, hooks, probes: Arc::clone(&probes), control: control.clone(), rows });
     let back_off = Arc::new(BackOff::default());
     let doors = CancellationToken::new();
-    let door = Door::new(Arc::new(DoorBackend(Arc::clone(&executor))), Arc::clone(&back_off), DoorOptions::default());
+    let door_options = DoorOptions { tls: config.tls, ..DoorOptions::default() };
+    let backend = Arc::new(DoorBackend(Arc::clone(&executor)));
+    let door = Door::new(backend, Arc::clone(&back_off), door_options, tls.clone());
+    let renewing = tls.map(renew_certificate).transpose()?;
     let sockets = SocketOptions { listen: config.pg_listen, socket_directory: Some(directory.path().to_owned()) };
     let bound = Bound::open(door, &sockets).await?;
     let (pg_address, has_socket) = (bound.address(), bound.socket_path().is_some());
@@ -117,6 +123,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     println!("stopping: running statements may finish, rows in memory are committed; a second signal stops at once");
     let stop = async {
         doors.cancel();
+        renewing.iter().for_each(tokio::task::JoinHandle::abort);
         let drained = async { tokio::join!(serving_postgres, serving_http) };
         if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
             tracing::warn!("clients were still connected after {DRAIN_MAX:?}");
@@ -244,6 +251,19 @@ async fn start_probes(config: &Config, probes: &Arc<Probes>) -> anyhow::Result<(
         if failed.is_empty() { String::new() } else { format!(", {} failed: see SHOW PROBES", failed.len()) }
     );
     Ok(())
+}
+
+/// Reads the certificate again at each SIGHUP. One that cannot be used is logged, and the old one stays.
+fn renew_certificate(tls: Arc<Tls>) -> anyhow::Result<tokio::task::JoinHandle<()>> {
+    let mut hang_up = signal(SignalKind::hangup())?;
+    Ok(tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            match tls.reload() {
+                Ok(()) => tracing::info!("the certificate was read again"),
+                Err(error) => tracing::warn!("the certificate was not renewed: {error:#}"),
+            }
+        }
+    }))
 }
 
 /// The signals that stop the server.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::pg::TlsPolicy;
+use crate::pg::tls::TlsFiles;
 use crate::size::Size;
 
 /// The command line.
@@ -67,6 +69,15 @@ pub struct ServeArguments {
     /// Address of the gRPC door [default: 127.0.0.1:7433]; nothing is served there yet.
     #[arg(long, env = "PROBEPILOT_GRPC_LISTEN")]
     pub grpc_listen: Option<SocketAddr>,
+    /// Certificate of the Postgres door: PEM, the server's own first, then its chain. SIGHUP reads it again.
+    #[arg(long, env = "PROBEPILOT_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of the certificate: PEM as PKCS#8, SEC1 or PKCS#1.
+    #[arg(long, env = "PROBEPILOT_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// Whether clients of the Postgres door must encrypt; the Unix socket is exempt [default: optional].
+    #[arg(long, env = "PROBEPILOT_TLS")]
+    pub tls: Option<TlsPolicy>,
     /// Space on disk at most, log included [default: the smaller of 10 GiB and 10 % of the file system].
     #[arg(long, env = "PROBEPILOT_MAX_DISK")]
     pub max_disk: Option<Size>,
@@ -122,6 +133,10 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// The gRPC door.
     pub grpc_listen: SocketAddr,
+    /// The certificate of the Postgres door; `None`: it does not encrypt.
+    pub tls_files: Option<TlsFiles>,
+    /// Whether clients of the Postgres door must encrypt.
+    pub tls: TlsPolicy,
     /// Bytes on disk at most; `None`: decided by the size of the file system.
     pub disk_bytes_max: Option<u64>,
     /// Bytes for running queries.
@@ -153,6 +168,17 @@ impl Config {
             Some(path) => read_file(path)?,
             None => ServeArguments::default(),
         };
+        let tls = arguments.tls.or(file.tls).unwrap_or_default();
+        let tls_files = match (arguments.tls_cert.or(file.tls_cert), arguments.tls_key.or(file.tls_key)) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+            (None, None) => None,
+            (Some(_), None) => anyhow::bail!("--tls-cert needs --tls-key"),
+            (None, Some(_)) => anyhow::bail!("--tls-key needs --tls-cert"),
+        };
+        anyhow::ensure!(
+            tls == TlsPolicy::Optional || tls_files.is_some(),
+            "--tls required needs --tls-cert and --tls-key: nobody could come in"
+        );
         let data_dir = arguments.data_dir.or(file.data_dir).unwrap_or_else(|| "probepilot-data".into());
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let bytes = |size: Option<Size>, default: u64| size.map_or(default, |size| size.0);
@@ -162,6 +188,8 @@ impl Config {
             pg_listen: arguments.pg_listen.or(file.pg_listen).unwrap_or(loopback(7432)),
             http_listen: arguments.http_listen.or(file.http_listen).unwrap_or(loopback(7430)),
             grpc_listen: arguments.grpc_listen.or(file.grpc_listen).unwrap_or(loopback(7433)),
+            tls_files,
+            tls,
             disk_bytes_max: arguments.max_disk.or(file.max_disk).map(|size| size.0),
             memory_bytes: bytes(arguments.memory.or(file.memory), 1 << 30),
             tail_bytes: bytes(arguments.tail_bytes.or(file.tail_bytes), 512 << 20),
@@ -214,6 +242,20 @@ mod tests {
         assert_eq!(config.log_format, LogFormat::Json);
         assert_eq!(config.pg_listen.port(), 7432);
         assert!(config.data_dir.is_absolute());
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key_and_required_needs_both() {
+        for (arguments, reason) in [
+            (&["--tls-cert", "c.pem"][..], "--tls-cert needs --tls-key"),
+            (&["--tls-key", "k.pem"], "--tls-key needs --tls-cert"),
+            (&["--tls", "required"], "--tls required needs --tls-cert and --tls-key"),
+        ] {
+            let error = resolve(arguments).unwrap_err().to_string();
+            assert!(error.starts_with(reason), "{error}");
+        }
+        let config = resolve(&["--tls-cert", "c.pem", "--tls-key", "k.pem"]).unwrap();
+        assert_eq!((config.tls_files.is_some(), config.tls), (true, TlsPolicy::Optional));
     }
 
     #[test]

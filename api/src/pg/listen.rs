@@ -2,20 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use probepilot_sql::{SqlError, SqlState};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::login::{self, Origin, Refused};
+use super::login::{self, Origin, Socket};
 use super::session;
-use super::wire::{Inbox, Outbox};
 use super::{Door, DoorOptions};
 
 /// Connections that may be in the startup phase beside those that are logged in; the next ones wait in the kernel.
@@ -24,6 +23,12 @@ const LOGINS_MAX: usize = 64;
 const GOODBYE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// A pause after `accept` fails, so that a shortage of file descriptors does not become a busy loop.
 const ACCEPT_RETRY_WAIT: Duration = Duration::from_millis(100);
+/// A client that was silent for so long is asked by the kernel whether it lives.
+const KEEP_ALIVE_IDLE_SECONDS: libc::c_int = 60;
+/// Pause between two such questions.
+const KEEP_ALIVE_INTERVAL_SECONDS: libc::c_int = 10;
+/// So many questions without an answer, and the client has left.
+const KEEP_ALIVE_PROBES_MAX: libc::c_int = 6;
 /// Longest path of a Unix socket, from `sockaddr_un`.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -79,15 +84,14 @@ impl Bound {
         loop {
             let Some(permit) = shutdown.run_until_cancelled(Arc::clone(&sockets).acquire_owned()).await else { break };
             let permit = permit.expect("the semaphore is never closed");
-            let (inbox, outbox, origin) = tokio::select! {
+            let (socket, origin) = tokio::select! {
                 () = shutdown.cancelled() => break,
                 accepted = tcp.accept() => match accepted {
                     Ok((stream, address)) => {
                         // A row should not wait for a full packet. Failing only costs latency.
                         let _ = stream.set_nodelay(true);
-                        let (reader, writer) = stream.into_split();
-                        let origin = Origin { address: address.ip().to_string(), peer_uid: None };
-                        (Inbox::new(reader), Outbox::new(writer), origin)
+                        keep_alive(&stream);
+                        (Socket::Tcp(stream), Origin { address: address.ip().to_string(), peer_uid: None })
                     }
                     Err(error) => {
                         accept_failed(&error).await;
@@ -97,9 +101,7 @@ impl Bound {
                 accepted = accept_unix(unix.as_ref()) => match accepted {
                     Ok((stream, _)) => {
                         let peer_uid = stream.peer_cred().ok().map(|peer| peer.uid());
-                        let (reader, writer) = stream.into_split();
-                        let origin = Origin { address: "local".to_owned(), peer_uid };
-                        (Inbox::new(reader), Outbox::new(writer), origin)
+                        (Socket::Unix(stream), Origin { address: "local".to_owned(), peer_uid })
                     }
                     Err(error) => {
                         accept_failed(&error).await;
@@ -107,7 +109,7 @@ impl Bound {
                     }
                 },
             };
-            let connection = connection(Arc::clone(&door), origin, inbox, outbox, shutdown.clone());
+            let connection = connection(Arc::clone(&door), origin, socket, shutdown.clone());
             let cut = cut.clone();
             tasks.spawn(async move {
                 cut.run_until_cancelled(connection).await;
@@ -159,27 +161,31 @@ fn open_socket(path: &Path) -> io::Result<Option<(UnixListener, PathBuf)>> {
     Ok(Some((listener, path)))
 }
 
-async fn connection(
-    door: Arc<Door>,
-    origin: Origin,
-    mut inbox: Inbox,
-    mut outbox: Outbox,
-    shutdown: CancellationToken,
-) {
-    let login = login::login(&door, &origin, &mut inbox, &mut outbox);
-    let Some(login) = shutdown.run_until_cancelled(login).await else {
-        let error = SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down");
-        return login::refuse(&mut outbox, &error).await;
-    };
-    let login = match login {
-        Ok(login) => login,
-        Err(Refused::Silently) => return,
-        Err(Refused::Told(error)) => return login::refuse(&mut outbox, &error).await,
-    };
+/// Lets the kernel ask a client that is silent whether it still lives; failing only costs a place that stays taken.
+fn keep_alive(stream: &TcpStream) {
+    for (level, option, value) in [
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, KEEP_ALIVE_IDLE_SECONDS),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, KEEP_ALIVE_INTERVAL_SECONDS),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, KEEP_ALIVE_PROBES_MAX),
+    ] {
+        // SAFETY: the descriptor is open as long as `stream` lives, and the value is an int, as all four options take.
+        let code = unsafe {
+            let value = std::ptr::from_ref(&value).cast();
+            libc::setsockopt(stream.as_raw_fd(), level, option, value, size_of::<libc::c_int>() as libc::socklen_t)
+        };
+        if code != 0 {
+            tracing::debug!(error = %io::Error::last_os_error(), option, "a socket takes no keep-alive");
+        }
+    }
+}
+
+async fn connection(door: Arc<Door>, origin: Origin, socket: Socket, shutdown: CancellationToken) {
+    let Some(mut login) = login::login(&door, &origin, socket, &shutdown).await else { return };
     let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else {
-        return login::refuse(&mut outbox, &login::too_many()).await;
+        return login::refuse(&mut login.outbox, &login::too_many()).await;
     };
-    session::serve(&door, login, inbox, outbox, shutdown).await;
+    session::serve(&door, login, shutdown).await;
     drop(place);
 }
 

@@ -7,8 +7,9 @@
 pub mod backend; // What the door needs of the rest of the server.
 mod listen; // Sockets, and a task for each connection.
 mod registry; // Connections by number, for cancel requests.
-mod wire; // Messages from and to the socket.
-mod login; // From the first byte to a client that is let in.
+pub mod wire; // Messages from and to the socket.
+pub mod tls; // The server's certificate.
+pub mod login; // From the first byte to a client that is let in.
 pub mod encode; // Rows as text and binary.
 mod session; // What a client does once it is in.
 
@@ -22,10 +23,22 @@ pub use listen::{Bound, SocketOptions};
 
 use backend::Backend;
 use registry::Registry;
+use tls::Tls;
 
 /// The version of PostgreSQL that clients are told when the session has no setting `server_version`: drivers choose
 /// their catalog queries by it.
 pub const SERVER_VERSION: &str = "16.14";
+
+/// Who may come in without encryption. The Unix socket needs none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsPolicy {
+    /// Whoever does not ask for it.
+    #[default]
+    Optional,
+    /// Nobody.
+    Required,
+}
 
 /// How the door behaves.
 #[derive(Clone, Debug)]
@@ -34,11 +47,13 @@ pub struct DoorOptions {
     pub connections_max: usize,
     /// The database's name, for hints.
     pub database: String,
+    /// Who may come in without encryption.
+    pub tls: TlsPolicy,
 }
 
 impl Default for DoorOptions {
     fn default() -> DoorOptions {
-        DoorOptions { connections_max: 200, database: "probepilot".to_owned() }
+        DoorOptions { connections_max: 200, database: "probepilot".to_owned(), tls: TlsPolicy::default() }
     }
 }
 
@@ -46,6 +61,8 @@ impl Default for DoorOptions {
 pub struct Door {
     backend: Arc<dyn Backend>,
     options: DoorOptions,
+    /// The certificate; `None` answers every request for encryption with no.
+    tls: Option<Arc<Tls>>,
     registry: Arc<Registry>,
     back_off: Arc<BackOff>,
     /// Places of clients that are logged in.
@@ -56,8 +73,13 @@ pub struct Door {
 }
 
 impl Door {
-    /// A door to `backend`; nothing listens yet: see [`Door::bind`](Door).
-    pub fn new(backend: Arc<dyn Backend>, back_off: Arc<BackOff>, options: DoorOptions) -> Arc<Door> {
+    /// A door to `backend`; nothing listens yet: see [`Bound::open`].
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        back_off: Arc<BackOff>,
+        options: DoorOptions,
+        tls: Option<Arc<Tls>>,
+    ) -> Arc<Door> {
         // SAFETY: geteuid has no preconditions and cannot fail.
         let own_uid = unsafe { libc::geteuid() };
         Arc::new(Door {
@@ -66,6 +88,7 @@ impl Door {
             back_off,
             places: Arc::new(Semaphore::new(options.connections_max)),
             options,
+            tls,
             mock_secret: rand::random(),
             own_uid,
         })

@@ -40,6 +40,51 @@ fn a_taken_port_is_named_with_its_holder() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_used_stops_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pg/tls");
+    let (certificate, wrong) = (files.join("ec-certificate.pem"), files.join("rsa-pkcs8-key.pem"));
+    let tls = ["--no-probes", "--tls-cert", certificate.to_str().unwrap(), "--tls-key"];
+    for (key, reason) in
+        [(wrong.to_str().unwrap(), "cannot be used together"), ("/nowhere.pem", "cannot read /nowhere.pem")]
+    {
+        let Err(ended) = Server::try_start(directory.path(), &[&tls[..], &[key]].concat()) else {
+            panic!("a server without a usable certificate serves");
+        };
+        assert!(!ended.status.success() && ended.printed.contains(reason), "{}", ended.printed);
+    }
+    let right = directory.path().join("key.pem");
+    std::fs::copy(files.join("ec-sec1-key.pem"), &right).unwrap();
+    let server = Server::start(directory.path(), &[&tls[..], &[right.to_str().unwrap(), "--tls", "required"]].concat());
+    let port = server.address("postgres").port();
+    let place = format!("host=localhost hostaddr=127.0.0.1 port={port} user=admin dbname=probepilot");
+    let connect = |mode: &str| {
+        let tls = format!(
+            "sslmode={mode} sslrootcert={} passfile={}",
+            certificate.display(),
+            server.passfile("admin").display()
+        );
+        let output =
+            Command::new("psql").args(["-XAt", "-c", "SELECT 42", &format!("{place} {tls}")]).output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(connect("verify-full").0, "42\n");
+    let complaint = connect("disable").1;
+    assert!(complaint.contains("this server lets clients in over TLS only"), "{complaint}");
+    // The files are read again: a key that is broken by now leaves the old one.
+    std::fs::write(&right, "no key").unwrap();
+    server.signal(libc::SIGHUP);
+    for _ in 0..100 {
+        if server.printed().contains("the certificate was not renewed") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(server.printed().contains("there is no private key in"), "{}", server.printed());
+    assert_eq!(connect("verify-full").0, "42\n");
+}
+
+#[test]
 fn a_wrong_password_an_unknown_user_and_an_unknown_database_are_refused_as_postgresql_does() {
     let server = Server::without_probes();
     let address = server.address("postgres");

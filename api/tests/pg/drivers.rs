@@ -19,7 +19,11 @@ fn python() -> PathBuf {
 
 /// Runs a program with `dsn` set, which prints `ok` at its end.
 async fn check(module: &str, program: &str) {
-    let server = Server::start().await;
+    check_on(Server::start().await, module, program).await;
+}
+
+/// The same against a server of the test's own.
+pub async fn check_on(server: Server, module: &str, program: &str) {
     let port = server.address.port();
     let mut command = Command::new(python());
     let dsn = format!("host=127.0.0.1 port={port} user=admin password='{PASSWORD}' dbname=probepilot");

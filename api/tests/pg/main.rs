@@ -4,6 +4,7 @@ mod backend; // Accounts and sessions over a plain DataFusion context.
 mod server; // A door on a free port, with a temporary directory.
 mod raw; // A client that says exactly what a test wants.
 mod login; // Who comes in.
+mod tls; // Encryption.
 mod protocol; // Messages in every order.
 mod transactions; // Blocks, cursors, prepared statements, settings.
 mod streaming; // Memory, cancel, time, live rows.

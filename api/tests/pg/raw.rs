@@ -1,18 +1,23 @@
-//! A client that says exactly what a test wants, over the Unix socket, where no password is asked.
+//! A client that says exactly what a test wants: over the Unix socket, where no password is asked, or any other stream.
 
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::server::Server;
 
 /// A connection without a driver.
 pub struct Raw {
-    socket: UnixStream,
+    socket: Box<dyn Socket>,
     buffer: BytesMut,
 }
+
+/// What bytes go over.
+pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
 /// A server's message.
 #[derive(Clone, Debug)]
@@ -104,7 +109,12 @@ impl Raw {
     /// Opens a socket and says nothing.
     pub async fn open(server: &Server) -> Raw {
         let path = server.directory.path().join(format!(".s.PGSQL.{}", server.address.port()));
-        Raw { socket: UnixStream::connect(path).await.unwrap(), buffer: BytesMut::new() }
+        Raw::over(UnixStream::connect(path).await.unwrap())
+    }
+
+    /// Speaks over a stream.
+    pub fn over(socket: impl Socket + 'static) -> Raw {
+        Raw { socket: Box::new(socket), buffer: BytesMut::new() }
     }
 
     /// Logs in as `admin`; gives what the server said.
@@ -118,6 +128,7 @@ impl Raw {
     /// Sends bytes.
     pub async fn send(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).await.unwrap();
+        self.socket.flush().await.unwrap();
     }
 
     /// The next message; `None` when the server has closed. Fails after ten seconds.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use probepilot_api::pg::tls::Tls;
 use probepilot_api::pg::{Bound, Door, DoorOptions, SocketOptions};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -35,10 +36,15 @@ impl Server {
 
     /// Opens a door with options.
     pub async fn with(options: DoorOptions) -> Server {
+        Server::with_tls(options, None).await
+    }
+
+    /// Opens a door with options and a certificate.
+    pub async fn with_tls(options: DoorOptions, tls: Option<Arc<Tls>>) -> Server {
         let directory = tempfile::tempdir().unwrap();
         let backend = TestBackend::default();
         let live_streams = Arc::clone(&backend.live_streams);
-        let door = Door::new(Arc::new(backend), Arc::default(), options);
+        let door = Door::new(Arc::new(backend), Arc::default(), options, tls);
         let sockets = SocketOptions {
             listen: "127.0.0.1:0".parse().unwrap(),
             socket_directory: Some(directory.path().to_owned()),

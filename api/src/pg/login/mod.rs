@@ -1,32 +1,29 @@
 //! From the first byte of a connection to a client that is let in.
 
+mod greet; // Encryption, and requests to cancel.
 pub mod scram; // Passwords that the server never sees.
-mod startup; // The startup packet's settings.
+pub mod startup; // The startup packet's settings.
 
 use std::io;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, Bytes};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::startup::{Authentication, NegotiateProtocolVersion};
 use probepilot_sql::{SqlError, SqlState};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use self::scram::Exchange;
+use self::greet::Greeted;
+use self::scram::{Exchange, Mechanism};
 use super::Door;
 use super::backend::Client;
 use super::wire::{Inbox, Message, Outbox, Severity};
 
+pub use greet::Socket;
+
 /// A client that has not logged in after this time is disconnected.
 pub const LOGIN_WAIT_MAX: Duration = Duration::from_secs(60);
-
-const SSL_REQUEST: u32 = 80_877_103;
-const GSS_REQUEST: u32 = 80_877_104;
-const CANCEL_REQUEST: u32 = 80_877_102;
-/// The one version we speak, as PostgreSQL 16 does.
-const PROTOCOL_3_0: i32 = 3 << 16;
-/// A client may ask for encryption of either kind before it starts; a third request is one too many.
-const NEGOTIATIONS_MAX: usize = 4;
 
 /// The account that a server's first start creates.
 const FIRST_ACCOUNT: &str = "admin";
@@ -42,6 +39,10 @@ pub struct Origin {
 
 /// A client that was let in, and what its startup packet asked for.
 pub struct Login {
+    /// Messages from the client.
+    pub inbox: Inbox,
+    /// Messages to the client.
+    pub outbox: Outbox,
     /// Who it is; the number of its connection is not known yet.
     pub client: Client,
     /// Settings from the packet, in the order in which they apply.
@@ -68,33 +69,57 @@ impl From<SqlError> for Refused {
     }
 }
 
-/// Runs the startup phase.
-pub async fn login(door: &Door, origin: &Origin, inbox: &mut Inbox, outbox: &mut Outbox) -> Result<Login, Refused> {
-    timeout(LOGIN_WAIT_MAX, async {
-        let packet = startup_packet(door, inbox, outbox).await?;
-        let startup = startup::read(&packet)?;
-        if door.is_full() {
-            return Err(too_many().into());
+/// Runs the startup phase. A client that is not let in was told why, as far as it listens.
+pub async fn login(door: &Door, origin: &Origin, socket: Socket, shutdown: &CancellationToken) -> Option<Login> {
+    let greeted = shutdown.run_until_cancelled(timeout(LOGIN_WAIT_MAX, greet::greet(door, socket))).await;
+    let Some(Ok(Ok(mut greeted))) = greeted else { return None };
+    let admitted = timeout(LOGIN_WAIT_MAX, admit(door, origin, &mut greeted));
+    let admitted = match shutdown.run_until_cancelled(admitted).await {
+        Some(admitted) => admitted.unwrap_or(Err(Refused::Silently)),
+        None => Err(SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down").into()),
+    };
+    let Greeted { inbox, mut outbox, .. } = greeted;
+    match admitted {
+        Ok((client, settings)) => Some(Login { inbox, outbox, client, settings }),
+        Err(Refused::Silently) => None,
+        Err(Refused::Told(error)) => {
+            refuse(&mut outbox, &error).await;
+            None
         }
-        let role = authenticate(door, origin, &startup.user, inbox, outbox).await?;
-        if !door.backend.has_database(&startup.database).await? {
-            let message = format!("database \"{}\" does not exist", startup.database);
-            return Err(SqlError::new(SqlState::INVALID_CATALOG_NAME, message)
-                .hint(format!("The database is named \"{}\".", door.options.database))
-                .into());
-        }
-        let client = Client {
-            user: startup.user,
-            role,
-            database: startup.database,
-            address: origin.address.clone(),
-            application_name: startup.application_name,
-            process_id: 0,
-        };
-        Ok(Login { client, settings: startup.settings })
-    })
-    .await
-    .unwrap_or(Err(Refused::Silently))
+    }
+}
+
+/// Who the client is and which settings it starts with.
+async fn admit(
+    door: &Door,
+    origin: &Origin,
+    greeted: &mut Greeted,
+) -> Result<(Client, Vec<(String, String)>), Refused> {
+    let unknown = startup::protocol_options(&greeted.packet);
+    if greeted.version.1 > 0 || !unknown.is_empty() {
+        let message = NegotiateProtocolVersion::new(startup::PROTOCOL_3_0, unknown);
+        greeted.outbox.put(&PgWireBackendMessage::NegotiateProtocolVersion(message));
+    }
+    let startup = startup::read(&greeted.packet)?;
+    if door.is_full() {
+        return Err(too_many().into());
+    }
+    let role = authenticate(door, origin, &startup.user, greeted).await?;
+    if !door.backend.has_database(&startup.database).await? {
+        let message = format!("database \"{}\" does not exist", startup.database);
+        return Err(SqlError::new(SqlState::INVALID_CATALOG_NAME, message)
+            .hint(format!("The database is named \"{}\".", door.options.database))
+            .into());
+    }
+    let client = Client {
+        user: startup.user,
+        role,
+        database: startup.database,
+        address: origin.address.clone(),
+        application_name: startup.application_name,
+        process_id: 0,
+    };
+    Ok((client, startup.settings))
 }
 
 /// All places are taken.
@@ -102,60 +127,15 @@ pub fn too_many() -> SqlError {
     SqlError::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
 }
 
-/// Answers requests for encryption and cancel requests until the startup packet comes.
-async fn startup_packet(door: &Door, inbox: &mut Inbox, outbox: &mut Outbox) -> Result<Bytes, Refused> {
-    for _ in 0..NEGOTIATIONS_MAX {
-        let Some(packet) = inbox.startup_packet().await? else { return Err(Refused::Silently) };
-        let (code, mut packet) = packet?;
-        match code {
-            SSL_REQUEST | GSS_REQUEST => {
-                outbox.buffer.put_u8(b'N');
-                outbox.flush().await?;
-            }
-            CANCEL_REQUEST => {
-                if packet.len() == 8 {
-                    door.registry.cancel(packet.get_i32(), packet.get_i32());
-                }
-                return Err(Refused::Silently);
-            }
-            version => {
-                let (major, minor) = (version >> 16, version & 0xffff);
-                if major != 3 {
-                    return Err(SqlError::new(
-                        SqlState::FEATURE_NOT_SUPPORTED,
-                        format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0"),
-                    )
-                    .into());
-                }
-                let unknown = startup::protocol_options(&packet);
-                if minor > 0 || !unknown.is_empty() {
-                    outbox.put(&PgWireBackendMessage::NegotiateProtocolVersion(NegotiateProtocolVersion::new(
-                        PROTOCOL_3_0,
-                        unknown,
-                    )));
-                }
-                return Ok(packet);
-            }
-        }
-    }
-    Err(Refused::Silently)
-}
-
 /// Finds out whether the client is who it says, and what its role is.
-async fn authenticate(
-    door: &Door,
-    origin: &Origin,
-    user: &str,
-    inbox: &mut Inbox,
-    outbox: &mut Outbox,
-) -> Result<String, Refused> {
+async fn authenticate(door: &Door, origin: &Origin, user: &str, greeted: &mut Greeted) -> Result<String, Refused> {
     // Our own user and root could read the catalog anyway: on the Unix socket the kernel's word is enough.
     if let Some(uid) = origin.peer_uid
         && (uid == 0 || uid == door.own_uid)
     {
         if user == FIRST_ACCOUNT {
             let account = door.backend.account(user).await?;
-            outbox.put(&PgWireBackendMessage::Authentication(Authentication::Ok));
+            greeted.outbox.put(&PgWireBackendMessage::Authentication(Authentication::Ok));
             return Ok(account.map_or_else(|| FIRST_ACCOUNT.to_owned(), |account| account.role));
         }
         if door.backend.account(user).await?.is_none() {
@@ -166,7 +146,7 @@ async fn authenticate(
         }
     }
     let wait = door.back_off.wait(&origin.address, user);
-    let role = password(door, user, wait, inbox, outbox).await;
+    let role = password(door, user, wait, greeted).await;
     match &role {
         Ok(_) => door.back_off.succeeded(&origin.address, user),
         Err(Refused::Told(error)) if error.state == SqlState::INVALID_PASSWORD => {
@@ -183,23 +163,21 @@ fn first_account_hint() -> String {
 }
 
 /// The SCRAM exchange.
-async fn password(
-    door: &Door,
-    user: &str,
-    wait: Duration,
-    inbox: &mut Inbox,
-    outbox: &mut Outbox,
-) -> Result<String, Refused> {
+async fn password(door: &Door, user: &str, wait: Duration, greeted: &mut Greeted) -> Result<String, Refused> {
+    let Greeted { inbox, outbox, end_point, .. } = greeted;
     let account = door.backend.account(user).await?;
     let role = account.as_ref().map(|account| account.role.clone());
     let verifier = account.and_then(|account| account.verifier);
     let known = verifier.is_some();
     let verifier = verifier.unwrap_or_else(|| scram::mock_verifier(&door.mock_secret, user));
 
-    let mechanisms = Authentication::SASL(vec![scram::MECHANISM.to_owned()]);
-    outbox.put(&PgWireBackendMessage::Authentication(mechanisms));
+    // A client that can bind its login to the certificate takes the first.
+    let offered = if end_point.is_some() { &[Mechanism::Plus, Mechanism::Plain][..] } else { &[Mechanism::Plain] };
+    let names = offered.iter().map(|mechanism| mechanism.name().to_owned()).collect();
+    outbox.put(&PgWireBackendMessage::Authentication(Authentication::SASL(names)));
     outbox.flush().await?;
-    let exchange = Exchange::begin(&sasl_initial(answer(inbox).await?)?, verifier)?;
+    let (mechanism, first) = sasl_initial(answer(inbox).await?, offered)?;
+    let exchange = Exchange::begin(&first, verifier, mechanism, end_point.as_deref())?;
     let challenge = Authentication::SASLContinue(exchange.challenge().to_owned().into());
     outbox.put(&PgWireBackendMessage::Authentication(challenge));
     outbox.flush().await?;
@@ -235,18 +213,18 @@ async fn answer(inbox: &mut Inbox) -> Result<Bytes, Refused> {
 }
 
 /// The mechanism's name, a length, and the first message.
-fn sasl_initial(mut body: Bytes) -> Result<Bytes, SqlError> {
+fn sasl_initial(mut body: Bytes, offered: &[Mechanism]) -> Result<(Mechanism, Bytes), SqlError> {
     let malformed = || SqlError::new(SqlState::PROTOCOL_VIOLATION, "invalid SASL initial response");
     let end = body.iter().position(|byte| *byte == 0).ok_or_else(malformed)?;
     let mechanism = body.split_to(end);
     body.advance(1);
-    if &*mechanism != scram::MECHANISM.as_bytes() {
+    let Some(mechanism) = offered.iter().find(|offered| offered.name().as_bytes() == &*mechanism) else {
         return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, "client selected an invalid SASL mechanism"));
-    }
+    };
     if body.len() < 4 || usize::try_from(body.get_i32()).ok() != Some(body.len()) {
         return Err(malformed());
     }
-    Ok(body)
+    Ok((*mechanism, body))
 }
 
 /// Tells a client why it is not let in, as far as it still listens.

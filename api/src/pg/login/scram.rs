@@ -8,14 +8,33 @@ use sha2::{Digest, Sha256};
 
 use crate::pg::backend::ScramVerifier;
 
-/// The mechanism's name on the wire. Channel binding needs TLS and is not offered without it.
-pub const MECHANISM: &str = "SCRAM-SHA-256";
+/// What the client and the server agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The password alone.
+    Plain,
+    /// The password and the server's certificate, so that nobody can stand between the two.
+    Plus,
+}
+
+impl Mechanism {
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mechanism::Plain => "SCRAM-SHA-256",
+            Mechanism::Plus => "SCRAM-SHA-256-PLUS",
+        }
+    }
+}
+
+/// The one type of channel binding that PostgreSQL's clients know.
+const END_POINT_FLAG: &str = "p=tls-server-end-point";
 
 /// An exchange after the client's first message.
 pub struct Exchange {
     verifier: ScramVerifier,
-    /// The header the client must repeat.
-    header: String,
+    /// The header the client must repeat, and the certificate's hash after it when the login is bound.
+    header: Vec<u8>,
     client_first: String,
     server_first: String,
     nonce: String,
@@ -33,8 +52,14 @@ fn malformed(detail: &str) -> SqlError {
 }
 
 impl Exchange {
-    /// Reads the client's first message. The answer is [`Exchange::challenge`].
-    pub fn begin(client_first: &[u8], verifier: ScramVerifier) -> Result<Exchange, SqlError> {
+    /// Reads the client's first message. The answer is [`Exchange::challenge`]. `end_point` is the hash of our certificate
+    /// when channel binding was offered.
+    pub fn begin(
+        client_first: &[u8],
+        verifier: ScramVerifier,
+        mechanism: Mechanism,
+        end_point: Option<&[u8]>,
+    ) -> Result<Exchange, SqlError> {
         let message = std::str::from_utf8(client_first).map_err(|_| malformed("The message is not UTF-8."))?;
         // gs2-header: the channel-binding flag, an optional authorisation identity, then the bare message.
         let mut parts = message.splitn(3, ',');
@@ -42,11 +67,27 @@ impl Exchange {
         let (Some(flag), Some(identity), Some(bare)) = (flag, identity, bare) else {
             return Err(malformed("The message has no header."));
         };
-        if flag.starts_with("p=") {
-            return Err(malformed("The client asks for channel binding, which was not offered."));
+        match (mechanism, flag) {
+            (Mechanism::Plus, END_POINT_FLAG) | (Mechanism::Plain, "n") => {}
+            (Mechanism::Plain, "y") if end_point.is_none() => {}
+            // The client could bind and believes that we cannot: somebody has taken the offer away.
+            (Mechanism::Plain, "y") => {
+                let message = "SCRAM channel binding negotiation error";
+                return Err(SqlError::new(SqlState::INVALID_AUTHORIZATION, message)
+                    .detail("The client can bind its login and was not told that the server can, too."));
+            }
+            (Mechanism::Plus, flag) if flag.starts_with("p=") => {
+                let message = "unsupported SCRAM channel-binding type";
+                return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, message));
+            }
+            _ => return Err(malformed("The flag for channel binding does not fit the mechanism.")),
         }
-        if !matches!(flag, "n" | "y") || !identity.is_empty() {
-            return Err(malformed("The header is not one that was offered."));
+        if !identity.is_empty() {
+            return Err(malformed("The client asks for another identity."));
+        }
+        let mut header = format!("{flag},{identity},").into_bytes();
+        if mechanism == Mechanism::Plus {
+            header.extend(end_point.unwrap_or_default());
         }
         // The user name in the message is empty or ignored, as PostgreSQL does: the startup packet has it.
         let nonce = bare.split(',').find_map(|attribute| attribute.strip_prefix("r="));
@@ -54,13 +95,7 @@ impl Exchange {
         let nonce = format!("{nonce}{}", BASE64.encode(rand::random::<[u8; 18]>()));
         let salt = BASE64.encode(&verifier.salt);
         let server_first = format!("r={nonce},s={salt},i={}", verifier.iterations);
-        Ok(Exchange {
-            verifier,
-            header: format!("{flag},{identity},"),
-            client_first: bare.to_owned(),
-            server_first,
-            nonce,
-        })
+        Ok(Exchange { verifier, header, client_first: bare.to_owned(), server_first, nonce })
     }
 
     /// What the client must answer to.
@@ -134,7 +169,7 @@ mod tests {
         let verifier = verifier_of(password, &BASE64.decode(SALT).unwrap(), 4096);
         Exchange {
             verifier,
-            header: "n,,".to_owned(),
+            header: b"n,,".to_vec(),
             client_first: CLIENT_FIRST.to_owned(),
             server_first: format!("r={NONCE},s={SALT},i=4096"),
             nonce: NONCE.to_owned(),
@@ -147,6 +182,26 @@ mod tests {
         let proof = example("pencil").finish(client_final.as_bytes()).unwrap();
         assert_eq!(proof.as_deref(), Some("v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="));
         assert_eq!(example("pencils").finish(client_final.as_bytes()).unwrap(), None);
+    }
+
+    #[test]
+    fn the_flag_must_fit_the_mechanism_and_the_offer() {
+        let begin = |flag: &str, mechanism, end_point: Option<&[u8]>| {
+            let first = format!("{flag},,n=,r=nonce");
+            let exchange = Exchange::begin(first.as_bytes(), verifier_of("x", b"salt", 1), mechanism, end_point);
+            exchange.map(|exchange| exchange.header).map_err(|error| error.state.0)
+        };
+        let hash: Option<&[u8]> = Some(b"\x01\xff");
+        assert_eq!(begin("n", Mechanism::Plain, None), Ok(b"n,,".to_vec()));
+        assert_eq!(begin("n", Mechanism::Plain, hash), Ok(b"n,,".to_vec()));
+        assert_eq!(begin("y", Mechanism::Plain, None), Ok(b"y,,".to_vec()));
+        assert_eq!(begin("y", Mechanism::Plain, hash), Err("28000"));
+        let bound = b"p=tls-server-end-point,,\x01\xff".to_vec();
+        assert_eq!(begin(END_POINT_FLAG, Mechanism::Plus, hash), Ok(bound));
+        for flag in ["p=tls-unique", "n", "y", ""] {
+            assert_eq!(begin(flag, Mechanism::Plus, hash), Err("08P01"), "{flag}");
+        }
+        assert_eq!(begin(END_POINT_FLAG, Mechanism::Plain, hash), Err("08P01"));
     }
 
     #[test]

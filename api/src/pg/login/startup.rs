@@ -25,6 +25,18 @@ fn pairs(packet: &Bytes) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
+/// The one version we speak, as PostgreSQL 16 does.
+pub const PROTOCOL_3_0: i32 = 3 << 16;
+
+/// Refuses what is no version 3: a newer minor version is negotiated down.
+pub fn check_version((major, minor): (u32, u32)) -> Result<(), SqlError> {
+    if major == 3 {
+        return Ok(());
+    }
+    let message = format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0");
+    Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message))
+}
+
 /// Options of the protocol itself that we do not know: all of them.
 pub fn protocol_options(packet: &Bytes) -> Vec<String> {
     pairs(packet).map(|(key, _)| key).filter(|key| key.starts_with("_pq_.")).map(str::to_owned).collect()

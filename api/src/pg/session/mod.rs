@@ -28,7 +28,7 @@ use self::portal::{Portals, Statements};
 use super::backend::Session;
 use super::encode::Zone;
 use super::login::{self, Login};
-use super::wire::{Inbox, Message, Outbox, Severity};
+use super::wire::{Message, Outbox, Severity};
 use super::{Door, SERVER_VERSION};
 
 /// How long a client that is told of the end of its connection may take to read it.
@@ -53,9 +53,9 @@ struct Connection {
 }
 
 /// Serves a client until it leaves or the server stops.
-pub async fn serve(door: &Arc<Door>, login: Login, inbox: Inbox, mut outbox: Outbox, shutdown: CancellationToken) {
+pub async fn serve(door: &Arc<Door>, login: Login, shutdown: CancellationToken) {
     let registered = door.registry.register();
-    let Login { mut client, settings } = login;
+    let Login { inbox, mut outbox, mut client, settings } = login;
     client.process_id = registered.process_id;
     let (user, is_superuser) = (client.user.clone(), client.role == "admin");
     let session = match door.backend.connect(client).await {

@@ -16,6 +16,7 @@ const STARTUP_BYTES_MAX: usize = 10_000;
 const READ_AHEAD_BYTES_MAX: usize = 1 << 20;
 
 /// What a client says after the startup packet; the fields are those of the protocol's documentation.
+#[expect(missing_docs, reason = "the names are those of the protocol's documentation, which says what they are")]
 #[derive(Debug)]
 pub enum Message {
     Query(String),
@@ -68,9 +69,10 @@ fn violation(message: impl Into<String>) -> SqlError {
 }
 
 impl Inbox {
-    /// Reads from `reader`.
-    pub fn new(reader: impl AsyncRead + Send + Sync + Unpin + 'static) -> Inbox {
-        Inbox { reader: Box::new(reader), buffer: BytesMut::with_capacity(8 << 10) }
+    /// Reads from `reader`, after what was read from it already.
+    pub fn new(reader: impl AsyncRead + Send + Sync + Unpin + 'static, mut unread: BytesMut) -> Inbox {
+        unread.reserve(8 << 10);
+        Inbox { reader: Box::new(reader), buffer: unread }
     }
 
     /// Whether a whole message is here, so that nothing needs to be waited for.
@@ -81,45 +83,15 @@ impl Inbox {
         }
     }
 
-    /// The code and body of a packet of the startup phase, which has no type byte; `None` when the client has left.
-    ///
-    /// Dropping the future loses nothing.
-    pub async fn startup_packet(&mut self) -> io::Result<Option<Result<(u32, Bytes), SqlError>>> {
-        loop {
-            if self.buffer.len() >= 4 {
-                let length = (&self.buffer[..4]).get_u32() as usize;
-                if !(8..=STARTUP_BYTES_MAX).contains(&length) {
-                    return Ok(Some(Err(violation("invalid length of startup packet"))));
-                }
-                if self.buffer.len() >= length {
-                    let mut packet = self.buffer.split_to(length).freeze();
-                    packet.advance(4);
-                    let code = packet.get_u32();
-                    return Ok(Some(Ok((code, packet))));
-                }
-            }
-            if self.reader.read_buf(&mut self.buffer).await? == 0 {
-                return Ok(None);
-            }
-        }
-    }
-
     /// The next message; `None` when the client has left.
     ///
     /// Dropping the future loses nothing. After an error the connection cannot go on.
     pub async fn message(&mut self) -> io::Result<Option<Result<Message, SqlError>>> {
         loop {
-            if self.buffer.len() >= 5 {
-                let length = (&self.buffer[1..5]).get_u32() as usize;
-                if !(4..=MESSAGE_BYTES_MAX).contains(&length) {
-                    return Ok(Some(Err(violation("invalid message length"))));
-                }
-                if self.buffer.len() > length {
-                    let mut frame = self.buffer.split_to(length + 1).freeze();
-                    let kind = frame.get_u8();
-                    frame.advance(4);
-                    return Ok(Some(read_message(kind, frame)));
-                }
+            match take_message(&mut self.buffer) {
+                Ok(None) => {}
+                Ok(Some(message)) => return Ok(Some(Ok(message))),
+                Err(error) => return Ok(Some(Err(error))),
             }
             if self.reader.read_buf(&mut self.buffer).await? == 0 {
                 return Ok(None);
@@ -138,6 +110,42 @@ impl Inbox {
         }
         pending::<()>().await;
     }
+}
+
+/// Takes the code and body of a packet of the startup phase, which has no type byte, once it is all there.
+pub fn take_packet(buffer: &mut BytesMut) -> Result<Option<(u32, Bytes)>, SqlError> {
+    if buffer.len() < 4 {
+        return Ok(None);
+    }
+    let length = (&buffer[..4]).get_u32() as usize;
+    if !(8..=STARTUP_BYTES_MAX).contains(&length) {
+        return Err(violation("invalid length of startup packet"));
+    }
+    if buffer.len() < length {
+        return Ok(None);
+    }
+    let mut packet = buffer.split_to(length).freeze();
+    packet.advance(4);
+    let code = packet.get_u32();
+    Ok(Some((code, packet)))
+}
+
+/// Takes the first message once it is all there. After an error nothing that follows can be read.
+pub fn take_message(buffer: &mut BytesMut) -> Result<Option<Message>, SqlError> {
+    if buffer.len() < 5 {
+        return Ok(None);
+    }
+    let length = (&buffer[1..5]).get_u32() as usize;
+    if !(4..=MESSAGE_BYTES_MAX).contains(&length) {
+        return Err(violation("invalid message length"));
+    }
+    if buffer.len() <= length {
+        return Ok(None);
+    }
+    let mut frame = buffer.split_to(length + 1).freeze();
+    let kind = frame.get_u8();
+    frame.advance(4);
+    read_message(kind, frame).map(Some)
 }
 
 fn read_message(kind: u8, frame: Bytes) -> Result<Message, SqlError> {

@@ -6,5 +6,5 @@
 mod inbox; // Messages from the client.
 mod outbox; // Messages to the client.
 
-pub use inbox::{Inbox, Message, Object};
+pub use inbox::{Inbox, Message, Object, take_message, take_packet};
 pub use outbox::{FLUSH_BYTES, Outbox, Severity};
