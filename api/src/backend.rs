@@ -6,12 +6,13 @@ use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use probepilot_catalog::control::Role;
+use probepilot_query::engine::settings::Settings;
 use probepilot_sql::statement::Statement;
 use probepilot_sql::{SqlError, SqlState};
 
 use crate::directory::DATABASE;
 use crate::execute::{self, Connection, Executor, Who};
-use crate::pg::backend::{Account, Backend, Client, Outcome, Plan, ScramVerifier, Session};
+use crate::pg::backend::{Account, Backend, Client, Outcome, Plan, SavedSettings, ScramVerifier, Session};
 
 /// The executor behind the door.
 pub struct DoorBackend(pub Arc<Executor>);
@@ -76,6 +77,23 @@ impl Session for DoorSession {
 
     fn set(&self, name: &str, value: &str) -> Result<(), SqlError> {
         self.connection.session.settings().lock().set(name, value)
+    }
+
+    fn set_local(&self, name: &str, value: &str) -> Result<(), SqlError> {
+        self.connection.session.settings().lock().set_local(name, value)
+    }
+
+    fn end_local(&self) {
+        self.connection.session.settings().lock().end_local();
+    }
+
+    fn save_settings(&self) -> SavedSettings {
+        Box::new(self.connection.session.settings().lock().clone())
+    }
+
+    fn restore_settings(&self, saved: &SavedSettings) {
+        let saved = saved.downcast_ref::<Settings>().expect("the door gives back what this session saved");
+        self.connection.session.settings().lock().clone_from(saved);
     }
 
     fn reset(&self, name: &str) -> Result<(), SqlError> {

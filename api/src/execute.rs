@@ -97,6 +97,8 @@ pub enum Outcome {
 impl Executor {
     /// Opens a session; `process_id` is the number the client was told, when it was told one.
     pub fn connect(&self, who: Who, process_id: Option<i32>) -> Connection {
+        // A number is given by the Postgres door, which keeps its clients' time.
+        let timed = process_id.is_none();
         let session = self.engine.session(SessionOptions {
             user: who.user.clone(),
             role: who.role.as_str().to_owned(),
@@ -105,7 +107,7 @@ impl Executor {
             client_address: Some(who.address.clone()),
             process_id: process_id.unwrap_or_else(|| self.engine.next_process_id()),
         });
-        Connection { session, who }
+        Connection { session: if timed { session } else { session.untimed() }, who }
     }
 
     /// The newest `time` in a users' table, Unix nanoseconds; `None` for an empty one.

@@ -1,5 +1,6 @@
 //! What the door needs of the rest of the server: accounts to let clients in, and sessions to run their statements.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -68,6 +69,9 @@ pub trait Backend: Send + Sync + 'static {
     async fn connect(&self, client: Client) -> Result<Box<dyn Session>, SqlError>;
 }
 
+/// A session's settings at some moment; only the session knows what they look like.
+pub type SavedSettings = Box<dyn Any + Send + Sync>;
+
 /// One client's session.
 #[async_trait]
 pub trait Session: Send + Sync + 'static {
@@ -88,6 +92,18 @@ pub trait Session: Send + Sync + 'static {
 
     /// Changes a setting as `SET` does: 42704 for an unknown name, 22023 for a wrong value.
     fn set(&self, name: &str, value: &str) -> Result<(), SqlError>;
+
+    /// Changes a setting until the end of the transaction, as `SET LOCAL` does; errors as for [`Session::set`].
+    fn set_local(&self, name: &str, value: &str) -> Result<(), SqlError>;
+
+    /// The transaction is over: settings that were changed for it alone are as before.
+    fn end_local(&self);
+
+    /// All settings as they are now.
+    fn save_settings(&self) -> SavedSettings;
+
+    /// Puts all settings back to what this session saved.
+    fn restore_settings(&self, saved: &SavedSettings);
 
     /// Puts a setting back to its default as `RESET` does; 42704 for an unknown name.
     fn reset(&self, name: &str) -> Result<(), SqlError>;

@@ -18,7 +18,7 @@ use datafusion::sql::parser::Statement as EngineStatement;
 use futures::{StreamExt, TryStreamExt};
 use hmac::{Hmac, Mac};
 use parking_lot::Mutex;
-use probepilot_api::pg::backend::{Account, Backend, Client, Outcome, Plan, ScramVerifier, Session};
+use probepilot_api::pg::backend::{Account, Backend, Client, Outcome, Plan, SavedSettings, ScramVerifier, Session};
 use probepilot_catalog::ports::RowStream;
 use probepilot_sql::statement::Statement;
 use probepilot_sql::{SqlError, SqlState};
@@ -72,7 +72,7 @@ impl Backend for TestBackend {
         let config = SessionConfig::new().with_batch_size(8_192).with_target_partitions(1);
         let session = TestSession {
             context: SessionContext::new_with_config(config),
-            settings: Mutex::new(defaults(&client)),
+            settings: Mutex::new(Values { set: defaults(&client), local: BTreeMap::new() }),
             defaults: Mutex::new(defaults(&client)),
             live_streams: Arc::clone(&self.live_streams),
         };
@@ -86,9 +86,13 @@ fn defaults(client: &Client) -> BTreeMap<String, String> {
         ("client_encoding", "UTF8"),
         ("client_min_messages", "notice"),
         ("datestyle", "ISO, MDY"),
+        ("default_transaction_read_only", "off"),
         ("extra_float_digits", "1"),
+        ("idle_in_transaction_session_timeout", "0"),
+        ("idle_session_timeout", "0"),
         ("intervalstyle", "postgres"),
         ("jit", "off"),
+        ("scram_iterations", "4096"),
         ("search_path", "\"$user\", public"),
         ("standard_conforming_strings", "on"),
         ("statement_timeout", "0"),
@@ -99,9 +103,16 @@ fn defaults(client: &Client) -> BTreeMap<String, String> {
     .into()
 }
 
+/// Settings, and those that hide them until the end of the transaction.
+#[derive(Clone)]
+struct Values {
+    set: BTreeMap<String, String>,
+    local: BTreeMap<String, String>,
+}
+
 struct TestSession {
     context: SessionContext,
-    settings: Mutex<BTreeMap<String, String>>,
+    settings: Mutex<Values>,
     defaults: Mutex<BTreeMap<String, String>>,
     live_streams: Arc<AtomicUsize>,
 }
@@ -138,21 +149,43 @@ impl Session for TestSession {
     }
 
     fn setting(&self, name: &str) -> Option<String> {
-        self.settings.lock().get(&name.to_lowercase()).cloned()
+        let (values, name) = (self.settings.lock(), name.to_lowercase());
+        values.local.get(&name).or_else(|| values.set.get(&name)).cloned()
     }
 
     fn set_startup(&self, name: &str, value: &str) -> Result<(), SqlError> {
         self.set(name, value)?;
-        *self.defaults.lock() = self.settings.lock().clone();
+        self.defaults.lock().clone_from(&self.settings.lock().set);
         Ok(())
     }
 
     fn set(&self, name: &str, value: &str) -> Result<(), SqlError> {
-        match self.settings.lock().get_mut(&name.to_lowercase()) {
-            Some(setting) => value.trim_matches('\'').clone_into(setting),
-            None => return Err(unknown(name)),
-        }
+        let (mut values, name) = (self.settings.lock(), name.to_lowercase());
+        values.local.remove(&name);
+        let known = values.set.get_mut(&name).ok_or_else(|| unknown(&name))?;
+        value.trim_matches('\'').clone_into(known);
         Ok(())
+    }
+
+    fn set_local(&self, name: &str, value: &str) -> Result<(), SqlError> {
+        let (mut values, name) = (self.settings.lock(), name.to_lowercase());
+        if !values.set.contains_key(&name) {
+            return Err(unknown(&name));
+        }
+        values.local.insert(name, value.trim_matches('\'').to_owned());
+        Ok(())
+    }
+
+    fn end_local(&self) {
+        self.settings.lock().local.clear();
+    }
+
+    fn save_settings(&self) -> SavedSettings {
+        Box::new(self.settings.lock().clone())
+    }
+
+    fn restore_settings(&self, saved: &SavedSettings) {
+        self.settings.lock().clone_from(saved.downcast_ref().unwrap());
     }
 
     fn reset(&self, name: &str) -> Result<(), SqlError> {
@@ -161,11 +194,11 @@ impl Session for TestSession {
     }
 
     fn reset_all(&self) {
-        *self.settings.lock() = self.defaults.lock().clone();
+        *self.settings.lock() = Values { set: self.defaults.lock().clone(), local: BTreeMap::new() };
     }
 
     fn settings(&self) -> Vec<[String; 3]> {
-        self.settings.lock().iter().map(|(name, value)| [name.clone(), value.clone(), String::new()]).collect()
+        self.settings.lock().set.iter().map(|(name, value)| [name.clone(), value.clone(), String::new()]).collect()
     }
 }
 

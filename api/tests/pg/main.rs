@@ -10,3 +10,5 @@ mod transactions; // Blocks, cursors, prepared statements, settings.
 mod streaming; // Memory, cancel, time, live rows.
 mod psql; // The real psql.
 mod drivers; // Python's drivers.
+mod settings; // Settings and the transactions that take them back.
+mod idle; // Time limits of statements and of silence.

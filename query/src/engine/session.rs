@@ -56,6 +56,8 @@ pub struct SessionShared {
 pub struct Session {
     engine: Arc<Engine>,
     shared: Arc<SessionShared>,
+    /// Whether statements end after `statement_timeout` by themselves.
+    timed: bool,
 }
 
 /// A statement that was planned and can be executed any number of times.
@@ -90,7 +92,13 @@ impl Session {
         settings.set_initial("session_authorization", &options.user);
         settings.set_initial("is_superuser", if options.role == "admin" { "on" } else { "off" });
         let shared = SessionShared { options, settings: Mutex::new(settings), started_unix_ns: unix_ns() };
-        Session { engine, shared: Arc::new(shared) }
+        Session { engine, shared: Arc::new(shared), timed: true }
+    }
+
+    /// Leaves `statement_timeout` to the door, which counts the time that it works for the client: rows of a cursor may be
+    /// fetched long after its query began.
+    pub fn untimed(self) -> Session {
+        Session { timed: false, ..self }
     }
 
     /// Who it is for.
@@ -283,6 +291,7 @@ impl Session {
             rows: AtomicU64::new(0),
             cancel: CancellationToken::new(),
         });
+        let timeout = timeout.filter(|_| self.timed);
         (running, timeout.map(|after| Deadline { at: tokio::time::Instant::now() + after }))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::timezone::Tz;
@@ -162,13 +163,18 @@ pub const SETTINGS: &[Setting] = &[
     ),
 ];
 
+/// Values by lower-case name; clones share them until one is changed.
+type Values = Arc<BTreeMap<String, Arc<str>>>;
+
 /// The values of a session. A clone is a savepoint: put it back to undo what was set since.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// What the session starts with and `RESET` returns to, by lower-case name.
-    initial: BTreeMap<String, String>,
+    /// What the session starts with and `RESET` returns to.
+    initial: Values,
     /// What was set since.
-    current: BTreeMap<String, String>,
+    current: Values,
+    /// What was set until the end of the transaction.
+    local: Values,
 }
 
 /// The setting with this name, however it is capitalised.
@@ -189,21 +195,42 @@ fn unknown(name: &str) -> SqlError {
 impl Settings {
     /// Sets what the session starts with, past the check for read-only settings: for the door, before the first statement.
     pub fn set_initial(&mut self, name: &str, value: &str) {
-        self.initial.insert(name.to_lowercase(), value.to_owned());
+        Arc::make_mut(&mut self.initial).insert(name.to_lowercase(), value.into());
     }
 
     /// Sets what the session starts with, as a client asks for it at startup: checked like [`Settings::set`].
     pub fn set_startup(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
         let (key, value) = self.checked(name, value)?;
-        self.initial.insert(key, value);
+        Arc::make_mut(&mut self.initial).insert(key, value.into());
         Ok(())
     }
 
     /// Sets a value: 42704 for an unknown name, 22023 for a value it does not take, 55P02 for one that cannot be set.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
         let (key, value) = self.checked(name, value)?;
-        self.current.insert(key, value);
+        self.end_local_of(&key);
+        Arc::make_mut(&mut self.current).insert(key, value.into());
         Ok(())
+    }
+
+    /// Sets a value until the end of the transaction, which [`Settings::end_local`] is.
+    pub fn set_local(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
+        let (key, value) = self.checked(name, value)?;
+        Arc::make_mut(&mut self.local).insert(key, value.into());
+        Ok(())
+    }
+
+    /// The transaction is over: what was set for it alone ends.
+    pub fn end_local(&mut self) {
+        if !self.local.is_empty() {
+            self.local = Values::default();
+        }
+    }
+
+    fn end_local_of(&mut self, key: &str) {
+        if self.local.contains_key(key) {
+            Arc::make_mut(&mut self.local).remove(key);
+        }
     }
 
     fn checked(&self, name: &str, value: &str) -> Result<(String, String), SqlError> {
@@ -218,8 +245,9 @@ impl Settings {
             if !key.contains('.') {
                 return Err(unknown(name));
             }
-            let custom = self.current.keys().filter(|key| key.contains('.')).count();
-            if custom >= CUSTOM_MAX && !self.current.contains_key(&key) {
+            let custom = |values: &Values| values.keys().filter(|key| key.contains('.')).count();
+            let known = self.current.contains_key(&key) || self.local.contains_key(&key);
+            if custom(&self.current) + custom(&self.local) >= CUSTOM_MAX && !known {
                 let message = format!("more than {CUSTOM_MAX} custom parameters");
                 return Err(SqlError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message));
             }
@@ -235,13 +263,17 @@ impl Settings {
             None if name.contains('.') => name.to_lowercase(),
             None => return Err(unknown(name)),
         };
-        self.current.remove(&key);
+        self.end_local_of(&key);
+        if self.current.contains_key(&key) {
+            Arc::make_mut(&mut self.current).remove(&key);
+        }
         Ok(())
     }
 
     /// Puts everything back to what the session started with.
     pub fn reset_all(&mut self) {
-        self.current.clear();
+        self.current = Values::default();
+        self.local = Values::default();
     }
 
     /// A setting's value; 42704 for an unknown name.
@@ -250,7 +282,8 @@ impl Settings {
             Some(setting) => (setting.name.to_lowercase(), Some(setting.default)),
             None => (name.to_lowercase(), None),
         };
-        let value = self.current.get(&key).or_else(|| self.initial.get(&key)).map(String::as_str);
+        let values = [&self.local, &self.current, &self.initial];
+        let value = values.into_iter().find_map(|values| values.get(&key)).map(|value| &**value);
         value.or(default).map(str::to_owned).ok_or_else(|| unknown(name))
     }
 
@@ -426,6 +459,28 @@ mod tests {
         assert_eq!(settings.statement_timeout(), Some(Duration::from_secs(9)));
         settings.reset("statement_timeout").unwrap();
         assert_eq!(settings.statement_timeout(), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn what_is_local_hides_what_is_set_until_it_ends() {
+        let mut settings = Settings::default();
+        let check = |settings: &Settings, expected| assert_eq!(settings.known("statement_timeout"), expected);
+        settings.set("statement_timeout", "1s").unwrap();
+        settings.set_local("statement_timeout", "2s").unwrap();
+        let savepoint = settings.clone();
+        check(&settings, "2s");
+        settings.end_local();
+        check(&settings, "1s");
+        settings = savepoint.clone();
+        settings.set("statement_timeout", "3s").unwrap();
+        check(&settings, "3s");
+        settings.end_local();
+        check(&settings, "3s");
+        settings = savepoint.clone();
+        settings.reset("statement_timeout").unwrap();
+        check(&settings, "0");
+        check(&savepoint, "2s");
+        assert_eq!(settings.set_local("no_such_thing", "1").unwrap_err().state, SqlState::UNDEFINED_OBJECT);
     }
 
     #[test]

@@ -47,7 +47,9 @@ pub(super) fn all() -> Vec<ScalarUDF> {
                 return wrong("set_config", &arguments[0]);
             };
             let mut settings = statement.session().settings.lock();
-            match settings.set(name, value).and_then(|()| settings.get(name)) {
+            let local = matches!(arguments[2], ScalarValue::Boolean(Some(true)));
+            let set = if local { settings.set_local(name, value) } else { settings.set(name, value) };
+            match set.and_then(|()| settings.get(name)) {
                 Ok(value) => Ok(utf8(value)),
                 Err(error) => fail(error),
             }

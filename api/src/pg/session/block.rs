@@ -1,12 +1,12 @@
-//! Transaction blocks: their status, savepoints, and the settings that a ROLLBACK takes back.
+//! Transactions: their status, savepoints, and the settings that an error or a ROLLBACK takes back.
 
 use probepilot_sql::{SqlError, SqlState};
 
 use super::command::Command;
-use crate::pg::backend::Session;
+use crate::pg::backend::{SavedSettings, Session};
 
 /// Savepoints of one block; one more is refused (53400).
-const SAVEPOINTS_MAX: usize = 10_000;
+const SAVEPOINTS_MAX: usize = 1_000;
 
 /// A connection's transaction status, as `ReadyForQuery` tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,19 +30,38 @@ impl Status {
     }
 }
 
-/// A connection's transaction block.
+/// A connection's transaction: a block, or a single statement.
 pub struct Block {
-    /// Whether there is one.
+    /// Whether there is a block.
     pub status: Status,
-    savepoints: Vec<String>,
-    /// Settings as they were before the block changed them, in order; the flag marks SET LOCAL.
-    undo: Vec<(String, Option<String>, bool)>,
+    /// Settings as they were when the transaction began; `None` between transactions.
+    begun: Option<SavedSettings>,
+    /// Savepoints with the settings they go back to.
+    savepoints: Vec<(String, SavedSettings)>,
 }
 
 impl Block {
     /// Outside a block.
     pub fn new() -> Block {
-        Block { status: Status::Idle, savepoints: Vec::new(), undo: Vec::new() }
+        Block { status: Status::Idle, begun: None, savepoints: Vec::new() }
+    }
+
+    /// Something is about to run: a transaction begins, unless there is one.
+    pub fn start(&mut self, session: &dyn Session) {
+        self.begun.get_or_insert_with(|| session.save_settings());
+    }
+
+    /// What was about to run has ended, and with it the transaction, unless it is a block.
+    pub fn end_implicit(&mut self, session: &dyn Session) {
+        if self.status == Status::Idle {
+            self.close(session);
+        }
+    }
+
+    fn close(&mut self, session: &dyn Session) {
+        self.begun = None;
+        self.savepoints.clear();
+        session.end_local();
     }
 
     /// Refuses what may not run in a block that has failed.
@@ -54,8 +73,11 @@ impl Block {
         Ok(())
     }
 
-    /// A statement failed.
-    pub fn fail(&mut self) {
+    /// A statement failed: settings go back to the last savepoint, or to the beginning.
+    pub fn fail(&mut self, session: &dyn Session) {
+        if let Some(saved) = self.savepoints.last().map(|(_, saved)| saved).or(self.begun.as_ref()) {
+            session.restore_settings(saved);
+        }
         if self.status == Status::Open {
             self.status = Status::Failed;
         }
@@ -78,48 +100,32 @@ impl Block {
         chain: bool,
     ) -> Result<(&'static str, Option<SqlError>), SqlError> {
         let tag = if commit && self.status != Status::Failed { "COMMIT" } else { "ROLLBACK" };
+        let mut warning = None;
         if self.status == Status::Idle {
-            let none = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
             if chain {
                 let message = format!("{tag} AND CHAIN can only be used in transaction blocks");
                 return Err(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
             }
-            return Ok((tag, Some(none)));
+            let message = "there is no transaction in progress";
+            warning = Some(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
         }
-        let keep = tag == "COMMIT";
-        for (name, value, local) in self.undo.drain(..).rev() {
-            if keep && !local {
-                continue;
-            }
-            let undone = match value {
-                Some(value) => session.set(&name, &value),
-                None => session.reset(&name),
-            };
-            if let Err(error) = undone {
-                tracing::warn!(%error, setting = name, "a setting could not be put back");
-            }
+        if let Some(begun) = self.begun.as_ref().filter(|_| tag == "ROLLBACK") {
+            session.restore_settings(begun);
         }
-        self.savepoints.clear();
+        self.close(session);
+        self.start(session);
         self.status = if chain { Status::Open } else { Status::Idle };
-        Ok((tag, None))
-    }
-
-    /// Remembers a setting's value before it is changed.
-    pub fn before_set(&mut self, session: &dyn Session, name: &str, local: bool) {
-        // Only the first value of each kind is put back, so the list is as long as there are settings.
-        if self.status != Status::Idle && !self.undo.iter().any(|(known, _, kind)| known == name && *kind == local) {
-            self.undo.push((name.to_owned(), session.setting(name), local));
-        }
+        Ok((tag, warning))
     }
 
     /// `SAVEPOINT name`
-    pub fn savepoint(&mut self, name: &str) -> Result<(), SqlError> {
+    pub fn savepoint(&mut self, session: &dyn Session, name: &str) -> Result<(), SqlError> {
         self.in_block("SAVEPOINT")?;
         if self.savepoints.len() >= SAVEPOINTS_MAX {
             let message = format!("a transaction may have at most {SAVEPOINTS_MAX} savepoints");
             return Err(SqlError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message));
         }
-        self.savepoints.push(name.to_owned());
+        self.savepoints.push((name.to_owned(), session.save_settings()));
         Ok(())
     }
 
@@ -132,10 +138,11 @@ impl Block {
     }
 
     /// `ROLLBACK TO name`: a block that has failed goes on.
-    pub fn rollback_to(&mut self, name: &str) -> Result<(), SqlError> {
+    pub fn rollback_to(&mut self, session: &dyn Session, name: &str) -> Result<(), SqlError> {
         self.in_block("ROLLBACK TO SAVEPOINT")?;
         let place = self.find(name)?;
         self.savepoints.truncate(place + 1);
+        session.restore_settings(&self.savepoints[place].1);
         self.status = Status::Open;
         Ok(())
     }
@@ -143,7 +150,7 @@ impl Block {
     fn find(&self, name: &str) -> Result<usize, SqlError> {
         self.savepoints
             .iter()
-            .rposition(|known| known == name)
+            .rposition(|(known, _)| known == name)
             .ok_or_else(|| SqlError::new(SqlState("3B001"), format!("savepoint \"{name}\" does not exist")))
     }
 

@@ -31,7 +31,7 @@ impl Connection {
             Command::Commit { chain } => self.end_block(true, *chain)?,
             Command::Rollback { chain } => self.end_block(false, *chain)?,
             Command::Savepoint(name) => {
-                self.block.savepoint(name)?;
+                self.block.savepoint(session, name)?;
                 "SAVEPOINT"
             }
             Command::Release(name) => {
@@ -39,7 +39,7 @@ impl Connection {
                 "RELEASE"
             }
             Command::RollbackTo(name) => {
-                self.block.rollback_to(name)?;
+                self.block.rollback_to(session, name)?;
                 "ROLLBACK"
             }
             Command::Declare(declare) => {
@@ -76,20 +76,18 @@ impl Connection {
                 "DEALLOCATE"
             }
             Command::Set { name, value, local } => {
-                if *local && self.block.status == Status::Idle {
+                match (value, local) {
+                    (Some(value), true) => session.set_local(name, value)?,
+                    (Some(value), false) => session.set(name, value)?,
+                    (None, _) => session.reset(name)?,
+                }
+                if *local && self.block.status == Status::Idle && !self.implicit_block {
                     let message = "SET LOCAL can only be used in transaction blocks";
                     self.warn(Some(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message)));
-                } else {
-                    self.block.before_set(session, name, *local);
-                    match value {
-                        Some(value) => session.set(name, value)?,
-                        None => session.reset(name)?,
-                    }
                 }
                 "SET"
             }
             Command::Reset(Some(name)) => {
-                self.block.before_set(session, name, false);
                 session.reset(name)?;
                 "RESET"
             }

@@ -21,6 +21,9 @@ use crate::pg::wire::{Message, Object};
 
 impl Connection {
     pub(super) async fn extended(&mut self, message: Message) -> Result<(), Failure> {
+        self.block.start(self.session.as_ref());
+        let limit = self.statement_timeout();
+        self.link.limit(limit);
         match message {
             Message::Parse { name, query, parameter_oids } => self.parse(name, query, &parameter_oids).await,
             Message::Bind { portal, statement, formats, parameters, results } => {
@@ -39,8 +42,6 @@ impl Connection {
                 self.describe(&prepared, &formats)
             }
             Message::Execute { portal: name, rows_max } => {
-                let limit = self.statement_timeout();
-                self.link.limit(limit);
                 let mut portal = self.portals.take("portal", &name)?;
                 let rows_max = u64::try_from(rows_max).ok().filter(|rows_max| *rows_max > 0);
                 self.run(&mut portal, rows_max, Show::Rows).await?;
@@ -167,6 +168,10 @@ impl Connection {
     fn describe(&mut self, prepared: &Prepared, formats: &[i16]) -> Result<(), Failure> {
         match self.row_schema(prepared)? {
             Some(schema) => {
+                // As PostgreSQL: what has no rows may be described in a failed block, so that drivers can end it.
+                if let Some((_, command)) = &prepared.parsed {
+                    self.block.allows(command)?;
+                }
                 let columns = wire_columns(&schema, formats)?;
                 self.put_row_description(&columns);
             }

@@ -119,8 +119,12 @@ impl Link {
         }
     }
 
-    /// Waits for the client's next message, and sends what it is waiting for first.
-    pub async fn next(&mut self) -> Result<Option<Result<crate::pg::wire::Message, SqlError>>, Failure> {
+    /// Waits for the client's next message, and sends what it is waiting for first. `idle` is how long it may be silent, and
+    /// the error that ends the connection then.
+    pub async fn next(
+        &mut self,
+        idle: Option<(Duration, SqlError)>,
+    ) -> Result<Option<Result<crate::pg::wire::Message, SqlError>>, Failure> {
         let Link { inbox, outbox, shutdown, .. } = self;
         let next = async {
             if !inbox.has_message() {
@@ -128,10 +132,14 @@ impl Link {
             }
             inbox.message().await
         };
+        let (time, error) = idle.unzip();
         tokio::select! {
             biased;
             () = shutdown.cancelled() => Err(shut_down()),
             next = next => Ok(next?),
+            () = until(time.map(|time| Instant::now() + time)) => {
+                Err(Failure::Fatal(error.expect("there is an error for the time that has passed")))
+            }
         }
     }
 }

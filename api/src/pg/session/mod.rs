@@ -34,8 +34,18 @@ use super::{Door, SERVER_VERSION};
 /// How long a client that is told of the end of its connection may take to read it.
 const FAREWELL_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Settings whose values a client is told at the start and after each change.
-const REPORTED: [&str; 5] = ["application_name", "DateStyle", "IntervalStyle", "TimeZone", "client_encoding"];
+/// Settings whose values a client is told at the start and after each change: those that PostgreSQL 16 reports and a
+/// client can set.
+const REPORTED: [&str; 8] = [
+    "application_name",
+    "client_encoding",
+    "DateStyle",
+    "default_transaction_read_only",
+    "IntervalStyle",
+    "scram_iterations",
+    "standard_conforming_strings",
+    "TimeZone",
+];
 
 /// A logged-in connection.
 struct Connection {
@@ -50,6 +60,8 @@ struct Connection {
     skip_to_sync: bool,
     /// Whether a Query message has more than one statement: then they are one implicit transaction.
     implicit_block: bool,
+    /// The client was told that it may go on, and has not: it is idle.
+    idle: bool,
 }
 
 /// Serves a client until it leaves or the server stops.
@@ -71,9 +83,6 @@ pub async fn serve(door: &Arc<Door>, login: Login, shutdown: CancellationToken) 
         ("in_hot_standby", "off"),
         ("integer_datetimes", "on"),
         ("is_superuser", if is_superuser { "on" } else { "off" }),
-        ("default_transaction_read_only", "off"),
-        ("scram_iterations", "4096"),
-        ("standard_conforming_strings", "on"),
         ("session_authorization", &user),
         ("server_version", SERVER_VERSION),
         ("server_encoding", "UTF8"),
@@ -94,6 +103,7 @@ pub async fn serve(door: &Arc<Door>, login: Login, shutdown: CancellationToken) 
         reported: Default::default(),
         skip_to_sync: false,
         implicit_block: false,
+        idle: false,
     };
     let (pid, secret) = (connection.link.registered.process_id, connection.link.registered.secret);
     let key = BackendKeyData::new(pid, SecretKey::I32(secret));
@@ -111,7 +121,8 @@ fn put_parameter(outbox: &mut Outbox, name: &str, value: &str) {
 impl Connection {
     async fn run_to_end(&mut self) {
         let failure = loop {
-            let message = match self.link.next().await {
+            let idle = if self.idle { self.idle_limit() } else { None };
+            let message = match self.link.next(idle).await {
                 Ok(Some(Ok(message))) => message,
                 Ok(Some(Err(error))) => break Failure::Fatal(error),
                 Ok(None) => return,
@@ -135,6 +146,7 @@ impl Connection {
 
     /// Answers one message. An error ends the connection.
     async fn message(&mut self, message: Message) -> Result<(), Failure> {
+        self.idle = false;
         if self.skip_to_sync && !matches!(message, Message::Sync) {
             return Ok(());
         }
@@ -179,7 +191,7 @@ impl Connection {
             let cause = error.cause.as_deref().map(|cause| cause.to_string());
             tracing::error!(message = error.message, cause, "a statement failed by a fault of ours");
         }
-        self.block.fail();
+        self.block.fail(self.session.as_ref());
         self.link.outbox.put_error(Severity::Error, &error);
         Ok(())
     }
@@ -189,11 +201,13 @@ impl Connection {
         if self.block.status == Status::Idle {
             self.portals.end_transaction();
         }
+        self.block.end_implicit(self.session.as_ref());
     }
 
     /// Tells the client that it may go on.
     fn ready(&mut self) {
         self.report_settings();
+        self.idle = true;
         let out = &mut self.link.outbox.buffer;
         out.put_u8(b'Z');
         out.put_i32(5);
@@ -218,7 +232,23 @@ impl Connection {
 
     /// How long a statement may run; `None` is without end.
     fn statement_timeout(&self) -> Option<Duration> {
-        self.session.setting("statement_timeout").and_then(|text| duration(&text)).filter(|time| !time.is_zero())
+        self.time_setting("statement_timeout")
+    }
+
+    /// How long the client may be silent now, and what it is told afterwards.
+    fn idle_limit(&self) -> Option<(Duration, SqlError)> {
+        let (name, state, what) = if self.block.status == Status::Idle {
+            ("idle_session_timeout", SqlState("57P05"), "idle-session")
+        } else {
+            ("idle_in_transaction_session_timeout", SqlState("25P03"), "idle-in-transaction")
+        };
+        let message = || format!("terminating connection due to {what} timeout");
+        self.time_setting(name).map(|time| (time, SqlError::new(state, message())))
+    }
+
+    /// A setting that is a time; `None` when it is zero or not there.
+    fn time_setting(&self, name: &str) -> Option<Duration> {
+        self.session.setting(name).and_then(|text| duration(&text)).filter(|time| !time.is_zero())
     }
 }
 

@@ -36,6 +36,7 @@ impl Connection {
         }
         self.implicit_block = statements.len() > 1;
         for Parsed { statement, .. } in statements {
+            self.block.start(self.session.as_ref());
             self.text(&text, statement).await?;
         }
         Ok(())
