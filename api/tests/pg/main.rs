@@ -12,3 +12,5 @@ mod psql; // The real psql.
 mod drivers; // Python's drivers.
 mod settings; // Settings and the transactions that take them back.
 mod idle; // Time limits of statements and of silence.
+mod oracle; // A real PostgreSQL 16.
+mod replay; // What clients were seen to send, answered as PostgreSQL answers it.

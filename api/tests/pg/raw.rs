@@ -1,5 +1,6 @@
 //! A client that says exactly what a test wants: over the Unix socket, where no password is asked, or any other stream.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -108,7 +109,12 @@ pub fn sync() -> Vec<u8> {
 impl Raw {
     /// Opens a socket and says nothing.
     pub async fn open(server: &Server) -> Raw {
-        let path = server.directory.path().join(format!(".s.PGSQL.{}", server.address.port()));
+        Raw::at(server.directory.path(), server.address.port()).await
+    }
+
+    /// Opens the socket of a server, ours or another, in a folder.
+    pub async fn at(folder: &Path, port: u16) -> Raw {
+        let path = folder.join(format!(".s.PGSQL.{port}"));
         Raw::over(UnixStream::connect(path).await.unwrap())
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use probepilot_api::pg::backend::Backend;
 use probepilot_api::pg::tls::Tls;
 use probepilot_api::pg::{Bound, Door, DoorOptions, SocketOptions};
 use tempfile::TempDir;
@@ -41,10 +42,20 @@ impl Server {
 
     /// Opens a door with options and a certificate.
     pub async fn with_tls(options: DoorOptions, tls: Option<Arc<Tls>>) -> Server {
-        let directory = tempfile::tempdir().unwrap();
         let backend = TestBackend::default();
         let live_streams = Arc::clone(&backend.live_streams);
-        let door = Door::new(Arc::new(backend), Arc::default(), options, tls);
+        Server::over(Arc::new(backend), live_streams, options, tls).await
+    }
+
+    /// Opens a door over a backend.
+    pub async fn over(
+        backend: Arc<dyn Backend>,
+        live_streams: Arc<AtomicUsize>,
+        options: DoorOptions,
+        tls: Option<Arc<Tls>>,
+    ) -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        let door = Door::new(backend, Arc::default(), options, tls);
         let sockets = SocketOptions {
             listen: "127.0.0.1:0".parse().unwrap(),
             socket_directory: Some(directory.path().to_owned()),
