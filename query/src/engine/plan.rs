@@ -142,7 +142,14 @@ impl ContextProvider for Provider<'_> {
         let simplifier = ExprSimplifier::new(context);
         let none = DFSchema::empty();
         let args = args.into_iter().map(|arg| simplifier.coerce(arg, &none).and_then(|arg| simplifier.simplify(arg)));
-        let args = args.collect::<Result<Vec<_>>>()?;
+        // The planner's own functions know one width of integers.
+        let widened = |arg: Expr| match arg {
+            Expr::Literal(value, metadata) if value.data_type().is_integer() => {
+                Ok(Expr::Literal(value.cast_to(&DataType::Int64)?, metadata))
+            }
+            other => Ok(other),
+        };
+        let args = args.map(|arg| arg.and_then(widened)).collect::<Result<Vec<_>>>()?;
         let provider = function.function().call_with_args(TableFunctionArgs::new(&args, self.state))?;
         Ok(provider_as_source(provider))
     }

@@ -76,7 +76,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("DateStyle", "ISO, MDY", Kind::DateStyle, "Sets the display format for date and time values."),
     setting(
         "default_table_access_method",
-        "lake",
+        "heap",
         Kind::ReadOnly,
         "Sets the default table access method for new tables.",
     ),

@@ -2,7 +2,9 @@
 
 pub mod types; // SQL type names that only PostgreSQL has.
 pub(crate) mod by_row; // Functions evaluated row by row, for the catalog and the session.
+pub(crate) mod member; // IN a query, in a select list.
 pub(crate) mod single_value; // The value of a scalar subquery.
+pub(crate) mod empty; // The array of no rows.
 pub(crate) mod literals; // Text literals that are arrays.
 mod session; // Who and where: current_user, current_setting, version.
 mod time; // time_bucket, epoch_ns.
@@ -28,6 +30,7 @@ pub const REGISTER_TYPES: [&str; 9] = [
 
 /// Registers all functions of ours; a function of the same name is replaced.
 pub(crate) fn register(mut state: SessionState) -> Result<SessionState> {
+    state.register_udf(Arc::new(empty::array_or_empty()))?;
     for function in session::all().into_iter().chain(crate::pg_catalog::functions::all()).chain(time::all()) {
         state.register_udf(Arc::new(function))?;
     }

@@ -6,9 +6,9 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::ScalarUDF;
 use probepilot_sql::{SqlError, SqlState};
 
-use super::snapshot::{SCHEMAS, Snapshot, quoted, schema_oid};
+use super::snapshot::{Snapshot, identifiers, quoted};
 use super::types;
-use crate::functions::by_row::{Body, ByRow, fail, number, oid, text, utf8, wrong};
+use crate::functions::by_row::{Body, ByRow, fail, list, number, oid, text, utf8, wrong};
 
 const BOOLEAN: DataType = DataType::Boolean;
 const TEXT: DataType = DataType::Utf8;
@@ -70,6 +70,26 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
         ByRow::new("quote_literal", 1, 1, TEXT, |_, arguments| {
             Ok(ScalarValue::Utf8(text(&arguments[0]).map(|text| format!("'{}'", text.replace('\'', "''")))))
         }),
+        ByRow::new("parse_ident", 1, 2, DataType::new_list(TEXT, true), |_, arguments| {
+            let Some(name) = text(&arguments[0]) else { return wrong("parse_ident", &arguments[0]) };
+            match identifiers(name).filter(|parts| parts.iter().all(|part| !part.is_empty())) {
+                Some(parts) => Ok(list(&parts)),
+                None => {
+                    let message = format!("string is not a valid identifier: \"{name}\"");
+                    fail(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message))
+                }
+            }
+        }),
+        // Nothing is a partition of anything, and no table is kept at a place of its own.
+        ByRow::new("pg_tablespace_location", 1, 1, TEXT, |_, _| Ok(utf8(""))),
+        ByRow::new("like_escape", 2, 2, TEXT, |_, arguments| {
+            let (Some(pattern), Some(escape)) = (text(&arguments[0]), text(&arguments[1])) else {
+                return wrong("like_escape", &arguments[0]);
+            };
+            like_escape(pattern, escape)
+        }),
+        ByRow::new("json_build_object", 0, JSON_ARGUMENTS_MAX, TEXT, |_, arguments| json_object(arguments))
+            .with_nulls(),
         ByRow::new("pg_my_temp_schema", 0, 0, OID, |_, _| Ok(ScalarValue::UInt32(Some(0)))),
         ByRow::new("pg_relation_is_publishable", 1, 1, BOOLEAN, |statement, arguments| {
             let relation = oid(&arguments[0]).and_then(|oid| statement.catalog().relation(oid));
@@ -149,7 +169,6 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
         "pg_get_statisticsobjdef_columns",
         "pg_get_partkeydef",
         "pg_get_serial_sequence",
-        "pg_tablespace_location",
         "shobj_description",
     ];
     functions.extend(definitions.map(|name| ByRow::new(name, 1, 3, TEXT, nothing)));
@@ -169,13 +188,15 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
             parse(arguments, "type", SqlState::UNDEFINED_OBJECT, types::oid_of)
         }),
         ByRow::new("regtype_out", 1, 1, TEXT, |_, arguments| show(arguments, |oid| Some(types::shown(oid, None)))),
-        ByRow::new("regnamespace_in", 1, 1, OID, |_, arguments| {
+        ByRow::new("regnamespace_in", 1, 1, OID, |statement, arguments| {
+            let catalog = statement.catalog();
             parse(arguments, "schema", SqlState::INVALID_SCHEMA_NAME, |name| {
-                Some(schema_oid(name)).filter(|oid| *oid != 0)
+                Some(catalog.schema_oid(name)).filter(|oid| *oid != 0)
             })
         }),
-        ByRow::new("regnamespace_out", 1, 1, TEXT, |_, arguments| {
-            show(arguments, |oid| SCHEMAS.iter().find(|(_, known)| *known == oid).map(|(name, _)| quoted(name)))
+        ByRow::new("regnamespace_out", 1, 1, TEXT, |statement, arguments| {
+            let schemas = &statement.catalog().schemas;
+            show(arguments, |oid| schemas.iter().find(|(_, known)| *known == oid).map(|(name, _)| quoted(name)))
         }),
         ByRow::new("regrole_in", 1, 1, OID, |statement, arguments| {
             let catalog = statement.catalog();
@@ -228,6 +249,73 @@ fn format(pattern: &str, arguments: &[ScalarValue]) -> Result<ScalarValue> {
         }
     }
     Ok(utf8(formatted))
+}
+
+/// Arguments of `json_build_object` at most; more are no function that exists.
+const JSON_ARGUMENTS_MAX: usize = 100;
+
+/// `json_build_object('key', value, …)` as PostgreSQL writes it.
+fn json_object(arguments: &[ScalarValue]) -> Result<ScalarValue> {
+    if !arguments.len().is_multiple_of(2) {
+        let message = "argument list must have even number of elements";
+        return fail(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    let mut pairs = Vec::with_capacity(arguments.len() / 2);
+    for pair in arguments.chunks(2) {
+        let ScalarValue::Utf8(Some(key)) = pair[0].cast_to(&TEXT)? else {
+            let message = "null value not allowed for object key";
+            return fail(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        };
+        pairs.push(format!("{} : {}", serde_json::Value::from(key), json(&pair[1])?));
+    }
+    Ok(utf8(format!("{{{}}}", pairs.join(", "))))
+}
+
+/// A value in JSON: numbers and booleans as they are, all else as text.
+fn json(value: &ScalarValue) -> Result<serde_json::Value> {
+    use serde_json::Value;
+    Ok(match value {
+        value if value.is_null() => Value::Null,
+        ScalarValue::Boolean(Some(value)) => Value::from(*value),
+        value if value.data_type().is_integer() => number(value).map_or(Value::Null, Value::from),
+        ScalarValue::Float64(Some(value)) => Value::from(*value),
+        ScalarValue::List(values) => {
+            let values = values.value(0);
+            let values = (0..values.len()).map(|index| json(&ScalarValue::try_from_array(&values, index)?));
+            Value::from(values.collect::<Result<Vec<_>>>()?)
+        }
+        other => match other.cast_to(&TEXT)? {
+            ScalarValue::Utf8(Some(text)) => Value::from(text),
+            _ => Value::Null,
+        },
+    })
+}
+
+/// A pattern of `LIKE … ESCAPE` with the backslash as its escape.
+fn like_escape(pattern: &str, escape: &str) -> Result<ScalarValue> {
+    let mut characters = escape.chars();
+    let (escape, rest) = (characters.next(), characters.next());
+    if rest.is_some() {
+        return fail(
+            SqlError::new(SqlState("22025"), "invalid escape string")
+                .hint("Escape string must be empty or one character."),
+        );
+    }
+    let mut escaped = String::with_capacity(pattern.len());
+    let mut characters = pattern.chars();
+    while let Some(character) = characters.next() {
+        if Some(character) == escape {
+            let Some(next) = characters.next() else {
+                return fail(SqlError::new(SqlState("22025"), "LIKE pattern must not end with escape character"));
+            };
+            escaped.extend(['\\', next]);
+        } else if character == '\\' {
+            escaped.push_str("\\\\");
+        } else {
+            escaped.push(character);
+        }
+    }
+    Ok(utf8(escaped))
 }
 
 fn role_oid(catalog: &Snapshot, name: &str) -> Option<u32> {

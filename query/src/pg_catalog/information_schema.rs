@@ -2,12 +2,12 @@
 
 use super::cells::{Cell, Row};
 use super::rows::row;
-use super::snapshot::{SCHEMAS, Snapshot};
+use super::snapshot::Snapshot;
 use super::types;
 
 pub fn schemata(snapshot: &Snapshot) -> Vec<Row> {
-    let rows = SCHEMAS.iter().map(|(name, _)| {
-        row! { catalog_name: snapshot.database.as_str(), schema_name: *name, schema_owner: "admin" }
+    let rows = snapshot.schemas.iter().map(|(name, _)| {
+        row! { catalog_name: snapshot.database.as_str(), schema_name: name.as_str(), schema_owner: "admin" }
     });
     rows.collect()
 }

@@ -1,12 +1,12 @@
 //! The rows of `pg_catalog`'s tables.
 
 use super::cells::{Cell, Row};
-use super::snapshot::{OWNER_OID, SCHEMAS, Snapshot, collation_of, schema_oid};
+use super::snapshot::{OWNER_OID, Snapshot, collation_of};
 use super::{INFORMATION_SCHEMA, PG_CATALOG, types};
 use crate::engine::settings::Kind;
 
-/// The access method of our tables.
-const LAKE_AM: u32 = 16_000;
+/// The access method of tables: clients know no other.
+const HEAP_AM: u32 = 2;
 
 const PG_CLASS: u32 = 1_259;
 
@@ -18,10 +18,10 @@ macro_rules! row {
 pub(super) use row;
 
 pub fn am(_: &Snapshot) -> Vec<Row> {
-    vec![
-        row! { tableoid: 2601, oid: 2, amname: "heap", amtype: "t" },
-        row! { tableoid: 2601, oid: LAKE_AM, amname: "lake", amtype: "t" },
-    ]
+    let of = |oid: u32, name: &str, kind: &str| row! { tableoid: 2601, oid: oid, amname: name, amtype: kind };
+    let indexes = [(403, "btree"), (405, "hash"), (783, "gist"), (2742, "gin"), (4000, "spgist"), (3580, "brin")];
+    let indexes = indexes.map(|(oid, name)| of(oid, name, "i"));
+    std::iter::once(of(HEAP_AM, "heap", "t")).chain(indexes).collect()
 }
 
 pub fn class(snapshot: &Snapshot) -> Vec<Row> {
@@ -31,9 +31,9 @@ pub fn class(snapshot: &Snapshot) -> Vec<Row> {
             tableoid: PG_CLASS,
             oid: relation.oid,
             relname: relation.name.as_str(),
-            relnamespace: schema_oid(&relation.schema),
+            relnamespace: snapshot.schema_oid(&relation.schema),
             relowner: OWNER_OID,
-            relam: if !table { 0 } else if relation.schema == PG_CATALOG { 2 } else { LAKE_AM },
+            relam: if table { HEAP_AM } else { 0 },
             relfilenode: if table { relation.oid } else { 0 },
             // Clients read rows by page when there are pages.
             reltuples: relation.rows.unwrap_or(-1.0),
@@ -74,9 +74,10 @@ pub fn attribute(snapshot: &Snapshot) -> Vec<Row> {
     rows
 }
 
-pub fn namespace(_: &Snapshot) -> Vec<Row> {
-    let rows =
-        SCHEMAS.iter().map(|(name, oid)| row! { tableoid: 2615, oid: *oid, nspname: *name, nspowner: OWNER_OID });
+pub fn namespace(snapshot: &Snapshot) -> Vec<Row> {
+    let rows = snapshot.schemas.iter().map(|(name, oid)| {
+        row! { tableoid: 2615, oid: *oid, nspname: name.as_str(), nspowner: OWNER_OID }
+    });
     rows.collect()
 }
 
@@ -134,7 +135,8 @@ pub fn roles(snapshot: &Snapshot) -> Vec<Row> {
         let admin = account.role == "admin";
         row! {
             oid: *oid, rolname: account.name.as_str(), rolsuper: admin, rolinherit: true, rolcreaterole: admin,
-            rolcreatedb: admin, rolcanlogin: true, rolconnlimit: -1, rolpassword: "********", rolbypassrls: admin,
+            rolcreatedb: admin, rolcanlogin: true, rolconnlimit: -1, rolpassword: "********", rolreplication: admin,
+            rolbypassrls: admin,
         }
     });
     rows.collect()
@@ -145,7 +147,7 @@ pub fn users(snapshot: &Snapshot) -> Vec<Row> {
         let admin = account.role == "admin";
         row! {
             usename: account.name.as_str(), usesysid: *oid, usecreatedb: admin, usesuper: admin,
-            usebypassrls: admin, passwd: "********",
+            userepl: admin, usebypassrls: admin, passwd: "********",
         }
     });
     rows.collect()

@@ -49,6 +49,8 @@ pub struct Snapshot {
     pub(super) database: String,
     pub(super) database_oid: u32,
     pub(super) search_path: Vec<String>,
+    /// Every schema with its oid.
+    pub(super) schemas: Vec<(String, u32)>,
     pub(super) relations: Vec<Relation>,
     pub(super) accounts: Vec<(u32, Account)>,
     pub(super) settings: Vec<(&'static crate::engine::settings::Setting, String)>,
@@ -68,14 +70,9 @@ fn stable_oid(kind: &str, name: &str, used: &mut HashSet<u32>) -> u32 {
     oid
 }
 
-/// The oids of the schemas.
-pub const SCHEMAS: [(&str, u32); 4] =
-    [(PG_CATALOG, 11), (PUBLIC, 2_200), (INFORMATION_SCHEMA, 13_000), (SYSTEM, 13_001)];
-
-/// A schema's oid.
-pub fn schema_oid(name: &str) -> u32 {
-    SCHEMAS.iter().find(|(schema, _)| *schema == name).map_or(0, |(_, oid)| *oid)
-}
+/// Schemas that are always there, with their oids.
+const SCHEMAS: [(&str, u32); 5] =
+    [(PG_CATALOG, 11), ("pg_toast", 99), (PUBLIC, 2_200), (INFORMATION_SCHEMA, 13_000), (SYSTEM, 13_001)];
 
 impl Snapshot {
     /// The catalog as this session sees it now.
@@ -107,6 +104,13 @@ impl Snapshot {
             ..relation
         }));
 
+        let mut schemas: Vec<(String, u32)> = SCHEMAS.map(|(name, oid)| (name.to_owned(), oid)).into();
+        for relation in &relations {
+            if !schemas.iter().any(|(name, _)| *name == relation.schema) {
+                schemas.push((relation.schema.clone(), stable_oid("schema", &relation.schema, &mut used)));
+            }
+        }
+
         let mut accounts = engine.accounts();
         let options = &session.options;
         if !accounts.iter().any(|account| account.name == options.user) {
@@ -122,11 +126,17 @@ impl Snapshot {
             database: options.database.clone(),
             database_oid: 5,
             search_path: settings.search_path(),
+            schemas,
             relations,
             accounts: accounts.collect(),
             settings: settings.all(),
             queries: engine.queries().running(),
         }
+    }
+
+    /// A schema's oid, 0 when there is none of the name.
+    pub fn schema_oid(&self, name: &str) -> u32 {
+        self.schemas.iter().find(|(schema, _)| schema == name).map_or(0, |(_, oid)| *oid)
     }
 
     /// The relation with this oid.

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, FunctionArguments, Ident, ObjectName, Select, SelectItem, SetExpr, TrimWhereField, Value,
+    DataType, Expr, FunctionArguments, Ident, ObjectName, Select, SelectItem, SetExpr, TrimWhereField,
 };
 use probepilot_sql::names::folded;
 
@@ -81,14 +81,16 @@ fn derived(expr: &Expr) -> Option<String> {
             }
             last(&function.name)
         }
-        Expr::Cast { expr, data_type, .. } => derived(expr).or_else(|| Some(type_name(data_type))),
+        // A name that only a CASE gave is weaker than the type's.
+        Expr::Cast { expr, data_type, .. } => {
+            derived(expr).filter(|_| !is_weak(expr)).or_else(|| Some(type_name(data_type)))
+        }
         Expr::TypedString(typed) => Some(type_name(&typed.data_type)),
         Expr::Interval(_) => fixed("interval"),
-        Expr::Case { else_result, .. } => else_result.as_deref().and_then(column).or_else(|| fixed("case")),
-        Expr::Value(value) => match value.value {
-            Value::Boolean(_) => fixed("bool"),
-            _ => None,
-        },
+        Expr::Case { else_result, .. } => {
+            let strong = else_result.as_deref().filter(|expr| !is_weak(expr));
+            strong.and_then(derived).or_else(|| fixed("case"))
+        }
         Expr::Subquery(query) => match query.body.as_ref() {
             SetExpr::Select(select) => match select.projection.first()? {
                 SelectItem::UnnamedExpr(expr) => derived(expr),
@@ -113,6 +115,19 @@ fn derived(expr: &Expr) -> Option<String> {
             _ => "btrim",
         }),
         _ => None,
+    }
+}
+
+/// Says whether the name of an expression is one that PostgreSQL takes only for want of a better: a type's, or CASE.
+fn is_weak(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => is_weak(inner),
+        Expr::Cast { expr, .. } => derived(expr).is_none() || is_weak(expr),
+        Expr::Case { else_result, .. } => {
+            else_result.as_deref().is_none_or(|expr| derived(expr).is_none() || is_weak(expr))
+        }
+        Expr::TypedString(_) | Expr::Interval(_) | Expr::Value(_) => true,
+        _ => false,
     }
 }
 
@@ -164,14 +179,16 @@ mod tests {
     #[test]
     fn unnamed_columns_are_named_as_postgresql_names_them() {
         for (sql, expected) in [
-            ("SELECT 1, 'x', NULL, true", vec!["?column?", "?column?", "?column?", "bool"]),
+            ("SELECT 1, 'x', NULL, true", vec!["?column?"; 4]),
             ("SELECT count(*), max(a) + 1, pg_catalog.lower(b) FROM t", vec!["count", "?column?", "lower"]),
             ("SELECT a::text, '1'::int, (1 + 1)::bigint", vec!["a", "int4", "int8"]),
             ("SELECT CASE WHEN a THEN 1 END, CASE WHEN a THEN 1 ELSE b END", vec!["case", "b"]),
+            ("SELECT CASE WHEN a THEN '' ELSE f(b)::text END, (CASE WHEN a THEN b END)::text", vec!["f", "text"]),
+            ("SELECT CASE WHEN a THEN '' ELSE 1::text END", vec!["case"]),
             ("SELECT (SELECT c.x FROM c), EXISTS (SELECT 1), now()", vec!["x", "exists", "now"]),
             ("SELECT trim(a), extract(epoch FROM a), a AT TIME ZONE 'UTC'", vec!["btrim", "extract", "timezone"]),
             ("SELECT t.a, A, a AS \"B\", 1 AS Two", vec!["a", "a", "B", "Two"]),
-            ("SELECT 'x'::pg_catalog.regclass::pg_catalog.oid", vec!["regclass"]),
+            ("SELECT 'x'::pg_catalog.regclass::pg_catalog.oid", vec!["oid"]),
         ] {
             assert_eq!(names(sql), expected, "{sql}");
         }

@@ -31,6 +31,16 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
             *expr
         }
         Expr::Cast { expr, data_type, kind, array, format } => rewrite_cast(expr, data_type, kind, array, format),
+        Expr::Like { negated, any, expr, pattern, escape_char: Some(escape) } => {
+            let escape = Expr::Value(escape);
+            Expr::Like {
+                negated,
+                any,
+                expr,
+                pattern: Box::new(call("like_escape", vec![*pattern, escape])),
+                escape_char: None,
+            }
+        }
         Expr::AnyOp { left, compare_op, right, is_some } => any(left, compare_op, right, is_some),
         Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => match membership(&left, &right, true) {
             Some(expr) => expr,
@@ -94,7 +104,30 @@ fn rewrite_function(mut function: Function) -> Result<Expr, SqlError> {
     if schema.as_deref() == Some(PG_CATALOG) {
         function.name.0.remove(0);
     }
-    Ok(Expr::Function(function))
+    Ok(subscripts(&function).unwrap_or(Expr::Function(function)))
+}
+
+/// `generate_subscripts(array, 1)`: a row for each number of an element.
+fn subscripts(function: &Function) -> Option<Expr> {
+    if last(&function.name) != "generate_subscripts" {
+        return None;
+    }
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(array)), FunctionArg::Unnamed(FunctionArgExpr::Expr(dimension))] =
+        list.args.as_slice()
+    else {
+        return None;
+    };
+    let number = |number: &str| Expr::Value(Value::Number(number.to_owned(), false).into());
+    let length = call("array_length", vec![array.clone(), dimension.clone()]);
+    let last = Expr::Cast {
+        expr: Box::new(length),
+        data_type: DataType::BigInt(None),
+        kind: CastKind::DoubleColon,
+        array: false,
+        format: None,
+    };
+    Some(call("unnest", vec![call("generate_series", vec![number("1"), last])]))
 }
 
 /// `pg_catalog.f(…)` in FROM is `f(…)`, and its only column is named like its alias. What depends on other tables is an
@@ -107,7 +140,8 @@ pub(super) fn table_function(factor: &mut TableFactor) {
         name.0.remove(0);
     }
     let function = last(name);
-    if function != "unnest" && function != "generate_series" {
+    if !["unnest", "generate_series", "range"].contains(&function.as_str()) {
+        scalar_in_from(factor, &function);
         return;
     }
     if let Some(alias) = alias
@@ -129,6 +163,29 @@ pub(super) fn table_function(factor: &mut TableFactor) {
     let alias = alias.clone();
     *factor =
         TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_offset_alias: None, with_ordinality: false };
+}
+
+/// A function of one value in FROM is a row with it: `f(…) AS a` is `(SELECT f(…) AS a) AS a`.
+fn scalar_in_from(factor: &mut TableFactor, function: &str) {
+    let TableFactor::Table { name, args: Some(args), alias, .. } = factor else { return };
+    let exprs = args.args.iter().map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    });
+    let Some(exprs) = exprs.collect::<Option<Vec<Expr>>>() else { return };
+    let alias = alias.clone().unwrap_or_else(|| TableAlias {
+        explicit: true,
+        name: Ident::with_quote('"', function),
+        columns: Vec::new(),
+        at: None,
+    });
+    let lateral = exprs.iter().any(names_a_column);
+    let Expr::Function(mut call) = call(function, exprs) else { return };
+    call.name.clone_from(name); // With its place in the text.
+    let column = alias.columns.first().map_or_else(|| alias.name.clone(), |column| column.name.clone());
+    let projection = vec![SelectItem::ExprWithAlias { expr: Expr::Function(call), alias: column }];
+    let subquery = Box::new(query_of(Select { projection, ..empty_select() }));
+    *factor = TableFactor::Derived { lateral, subquery, alias: Some(alias), sample: None };
 }
 
 fn names_a_column(expr: &Expr) -> bool {
@@ -170,7 +227,8 @@ fn array_of_rows(mut query: Query) -> Expr {
         }],
         ..empty_select()
     };
-    Expr::Subquery(Box::new(query_of(select)))
+    // An aggregate of no rows is NULL, an array of no rows is empty.
+    call("array_or_empty", vec![Expr::Subquery(Box::new(query_of(select)))])
 }
 
 pub(super) fn empty_select() -> Select {

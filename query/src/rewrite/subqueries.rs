@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, JoinType, NullEquality, Result};
+use datafusion::common::{Column, JoinType, NullEquality, Result, plan_err};
+use datafusion::functions_aggregate::expr_fn::array_agg;
+use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::logical_plan::{Distinct, Join, Subquery};
+use datafusion::logical_expr::logical_plan::{Distinct, Join, Sort, Subquery};
 use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Operator};
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::functions::member::member;
 use crate::functions::single_value::single_value;
 
 /// Rewrites correlated scalar subqueries in select lists and conditions.
@@ -83,6 +86,12 @@ impl Domain {
 
 impl SubqueriesToJoins {
     fn rewrite(&self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        if let LogicalPlan::Sort(sort) = &plan {
+            return match self.sort_by_columns(sort)? {
+                Some(sorted) => Ok(Transformed::yes(sorted)),
+                None => Ok(Transformed::no(plan)),
+            };
+        }
         if !matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::Filter(_)) {
             return Ok(Transformed::no(plan));
         }
@@ -100,6 +109,14 @@ impl SubqueriesToJoins {
                     }
                     None => Ok(Transformed::new(expr, false, TreeNodeRecursion::Jump)),
                 },
+                // The planner knows IN only in conditions.
+                Expr::InSubquery(within)
+                    if matches!(plan, LogicalPlan::Projection(_)) && within.subquery.outer_ref_columns.is_empty() =>
+                {
+                    changed = true;
+                    let member = is_member(within)?;
+                    Ok(Transformed::new(member, true, TreeNodeRecursion::Jump))
+                }
                 _ => Ok(Transformed::no(expr)),
             })?;
             Ok(name.restore(rewritten.data))
@@ -117,6 +134,32 @@ impl SubqueriesToJoins {
             }
         };
         Ok(Transformed::yes(rewritten))
+    }
+
+    /// A sort by expressions with subqueries as one by columns that a projection below has computed.
+    fn sort_by_columns(&self, sort: &Sort) -> Result<Option<LogicalPlan>> {
+        let has_subquery =
+            |expr: &Expr| expr.exists(|expr| Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_))));
+        let with_subqueries = sort.expr.iter().map(|key| has_subquery(&key.expr)).collect::<Result<Vec<_>>>()?;
+        if !with_subqueries.contains(&true) {
+            return Ok(None);
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let columns: Vec<Expr> = sort.input.schema().columns().into_iter().map(Expr::Column).collect();
+        let (mut computed, mut keys) = (columns.clone(), Vec::new());
+        for (index, (key, has_subquery)) in sort.expr.iter().zip(with_subqueries).enumerate() {
+            let mut key = key.clone();
+            if has_subquery {
+                let name = format!("__sort_{number}_{index}");
+                let expr = std::mem::replace(&mut key.expr, Expr::Column(Column::from_name(name.as_str())));
+                computed.push(expr.alias(name));
+            }
+            keys.push(key);
+        }
+        let projected = LogicalPlanBuilder::from(sort.input.as_ref().clone()).project(computed)?.build()?;
+        let projected = self.rewrite(projected)?.data;
+        let sorted = LogicalPlanBuilder::from(projected).sort_with_limit(keys, sort.fetch)?.project(columns)?;
+        sorted.build().map(Some)
     }
 
     /// An uncorrelated subquery stays where it is; more than one row of it are the error PostgreSQL gives.
@@ -174,6 +217,20 @@ impl SubqueriesToJoins {
             .build()?;
         Ok(Some((joined, Expr::Column(Column::from_name(value_name)))))
     }
+}
+
+/// `x IN (query)` as a function of `x` and the query's rows in an array.
+fn is_member(within: &InSubquery) -> Result<Expr> {
+    let Some(value) = within.subquery.subquery.schema().columns().into_iter().next() else {
+        return plan_err!("a subquery has no columns");
+    };
+    let rows = array_agg(Expr::Column(value)).alias("rows");
+    let plan = LogicalPlanBuilder::from(within.subquery.subquery.as_ref().clone())
+        .aggregate(Vec::<Expr>::new(), [rows])?
+        .build()?;
+    let rows = Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), ..within.subquery.clone() });
+    let member = member().call(vec![within.expr.as_ref().clone(), rows]);
+    Ok(if within.negated { !member } else { member })
 }
 
 /// Says whether the plan is an aggregate of all rows.
