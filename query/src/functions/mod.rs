@@ -9,11 +9,12 @@ pub(crate) mod literals; // Text literals that are arrays.
 mod session; // Who and where: current_user, current_setting, version.
 mod time; // time_bucket, epoch_ns.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
-use datafusion::execution::session_state::SessionState;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 
 /// Types whose values are oids and whose text is a name.
 pub const REGISTER_TYPES: [&str; 9] = [
@@ -27,6 +28,17 @@ pub const REGISTER_TYPES: [&str; 9] = [
     "regoperator",
     "regcollation",
 ];
+
+/// The names of all functions that can be called.
+pub(crate) fn names() -> &'static HashSet<String> {
+    static NAMES: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        let state = SessionStateBuilder::new().with_default_features().build();
+        let state = register(state).expect("the engine registers the same functions when it starts");
+        let scalars = state.scalar_functions().keys().chain(state.aggregate_functions().keys());
+        scalars.chain(state.window_functions().keys()).cloned().collect()
+    });
+    &NAMES
+}
 
 /// Registers all functions of ours; a function of the same name is replaced.
 pub(crate) fn register(mut state: SessionState) -> Result<SessionState> {

@@ -1,7 +1,8 @@
 //! Which tables the catalog has, with their columns as PostgreSQL 16 declares them.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::cells::{CellColumn, CellType, Row};
@@ -21,8 +22,10 @@ pub struct Definition {
     pub columns: Vec<CellColumn>,
     /// The same for Arrow.
     pub arrow: SchemaRef,
-    /// Its rows.
+    /// Its rows, unless they are built in.
     pub rows: fn(&Snapshot) -> Vec<Row>,
+    /// Its rows when they are built in, once they have been asked for.
+    pub fixed: OnceLock<RecordBatch>,
 }
 
 /// Every table of the catalog.
@@ -51,12 +54,12 @@ fn definition(
         })
         .collect();
     let fields: Vec<_> = columns.iter().map(|column| column.cell_type.field(column.name)).collect();
-    Definition { schema, name, oid, columns, arrow: Arc::new(Schema::new(fields)), rows }
+    Definition { schema, name, oid, columns, arrow: Arc::new(Schema::new(fields)), rows, fixed: OnceLock::new() }
 }
 
 type Rows = fn(&Snapshot) -> Vec<Row>;
 
-/// Things we do not have: the table is there and empty, as in a PostgreSQL without them.
+/// Rows that are built in, and things we do not have: their table is empty, as in a PostgreSQL without them.
 fn none(_: &Snapshot) -> Vec<Row> {
     Vec::new()
 }
@@ -131,7 +134,7 @@ const CATALOG: &[(&str, u32, &str, Rows)] = &[
     ("pg_ts_dict", 3600, "oid:oid dictname:name dictnamespace:oid dictowner:oid dicttemplate:oid dictinitoption:text", none),
     ("pg_ts_parser", 3601, "oid:oid prsname:name prsnamespace:oid prsstart:oid prstoken:oid prsend:oid prsheadline:oid prslextype:oid", none),
     ("pg_ts_template", 3764, "oid:oid tmplname:name tmplnamespace:oid tmplinit:oid tmpllexize:oid", none),
-    ("pg_type", 1247, "tableoid:oid oid:oid typname:name typnamespace:oid typowner:oid typlen:int2 typbyval:bool typtype:char typcategory:char typispreferred:bool typisdefined:bool typdelim:char typrelid:oid typsubscript:oid typelem:oid typarray:oid typinput:oid typoutput:oid typreceive:oid typsend:oid typmodin:oid typmodout:oid typanalyze:oid typalign:char typstorage:char typnotnull:bool typbasetype:oid typtypmod:int4 typndims:int4 typcollation:oid typdefaultbin:text typdefault:text typacl:text[]", rows::types),
+    ("pg_type", 1247, "tableoid:oid oid:oid typname:name typnamespace:oid typowner:oid typlen:int2 typbyval:bool typtype:char typcategory:char typispreferred:bool typisdefined:bool typdelim:char typrelid:oid typsubscript:oid typelem:oid typarray:oid typinput:oid typoutput:oid typreceive:oid typsend:oid typmodin:oid typmodout:oid typanalyze:oid typalign:char typstorage:char typnotnull:bool typbasetype:oid typtypmod:int4 typndims:int4 typcollation:oid typdefaultbin:text typdefault:text typacl:text[]", none),
     ("pg_user", 0, "usename:name usesysid:oid usecreatedb:bool usesuper:bool userepl:bool usebypassrls:bool passwd:text valuntil:timestamptz useconfig:text[]", rows::users),
     ("pg_user_mapping", 1418, "oid:oid umuser:oid umserver:oid umoptions:text[]", none),
     ("pg_user_mappings", 0, "umid:oid srvid:oid srvname:name umuser:oid usename:name umoptions:text[]", none),

@@ -7,7 +7,7 @@ use datafusion::logical_expr::ScalarUDF;
 use probepilot_sql::{SqlError, SqlState};
 
 use super::snapshot::{Snapshot, identifiers, quoted};
-use super::types;
+use super::{PG_CATALOG, built_in, definitions, types};
 use crate::functions::by_row::{Body, ByRow, fail, list, number, oid, text, utf8, wrong};
 
 const BOOLEAN: DataType = DataType::Boolean;
@@ -42,6 +42,11 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
         ByRow::new("getdatabaseencoding", 0, 0, TEXT, |_, _| Ok(utf8("UTF8"))),
         ByRow::new("obj_description", 1, 2, TEXT, |statement, arguments| {
             let catalog = arguments.get(1).and_then(text).unwrap_or("pg_class");
+            let class = definitions::all().iter().find(|table| table.name == catalog && table.schema == PG_CATALOG);
+            let built_in = class.zip(oid(&arguments[0])).and_then(|(class, oid)| built_in::description(class.oid, oid));
+            if built_in.is_some() {
+                return Ok(ScalarValue::Utf8(built_in));
+            }
             let relation = oid(&arguments[0]).and_then(|oid| statement.catalog().relation(oid));
             let comment = relation.filter(|_| catalog == "pg_class").and_then(|relation| relation.comment.clone());
             Ok(ScalarValue::Utf8(comment))
@@ -162,9 +167,6 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
         "pg_get_ruledef",
         "pg_get_triggerdef",
         "pg_get_functiondef",
-        "pg_get_function_arguments",
-        "pg_get_function_identity_arguments",
-        "pg_get_function_result",
         "pg_get_function_sqlbody",
         "pg_get_statisticsobjdef_columns",
         "pg_get_partkeydef",
@@ -173,7 +175,31 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
     ];
     functions.extend(definitions.map(|name| ByRow::new(name, 1, 3, TEXT, nothing)));
 
+    // No default is part of a built-in function's identity.
+    let arguments: Body = |_, arguments| {
+        Ok(ScalarValue::Utf8(oid(&arguments[0]).and_then(|oid| built_in::of_function(oid, "arguments"))))
+    };
+    functions.extend(
+        ["pg_get_function_arguments", "pg_get_function_identity_arguments"]
+            .map(|name| ByRow::new(name, 1, 1, TEXT, arguments)),
+    );
+    functions.push(ByRow::new("pg_get_function_result", 1, 1, TEXT, |_, arguments| {
+        Ok(ScalarValue::Utf8(oid(&arguments[0]).and_then(|oid| built_in::of_function(oid, "result"))))
+    }));
+
     functions.extend([
+        ByRow::new("regproc_in", 1, 1, OID, |_, arguments| {
+            let name = text(&arguments[0]).map(|name| name.strip_prefix("pg_catalog.").unwrap_or(name).to_lowercase());
+            let named = name.map(|name| built_in::functions_named(&name)).unwrap_or_default();
+            if named.len() > 1 {
+                let message = format!("more than one function named \"{}\"", text(&arguments[0]).unwrap_or_default());
+                return fail(SqlError::new(SqlState("42725"), message));
+            }
+            parse(arguments, "function", SqlState::UNDEFINED_FUNCTION, |_| named.first().copied())
+        }),
+        ByRow::new("regproc_out", 1, 1, TEXT, |_, arguments| {
+            show(arguments, |oid| built_in::of_function(oid, "proname").map(|name| quoted(&name)))
+        }),
         ByRow::new("regclass_in", 1, 1, OID, |statement, arguments| {
             let catalog = statement.catalog();
             parse(arguments, "relation", SqlState::UNDEFINED_TABLE, |name| {
@@ -207,11 +233,12 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
             show(arguments, |oid| catalog.account(oid).map(quoted))
         }),
     ]);
-    // Functions, operators and collations are the planner's and have no oids: names are not found, oids print as numbers.
+    // Functions with their arguments, operators and collations are the planner's: names are not found, oids print as
+    // numbers.
     let not_found: Body = |_, arguments| parse(arguments, "object", SqlState::UNDEFINED_FUNCTION, |_| None);
     let unnamed: Body = |_, arguments| show(arguments, |_| None);
-    let ins = ["regproc_in", "regprocedure_in", "regoper_in", "regoperator_in", "regcollation_in"];
-    let outs = ["regproc_out", "regprocedure_out", "regoper_out", "regoperator_out", "regcollation_out"];
+    let ins = ["regprocedure_in", "regoper_in", "regoperator_in", "regcollation_in"];
+    let outs = ["regprocedure_out", "regoper_out", "regoperator_out", "regcollation_out"];
     functions.extend(ins.map(|name| ByRow::new(name, 1, 1, OID, not_found)));
     functions.extend(outs.map(|name| ByRow::new(name, 1, 1, TEXT, unnamed)));
     functions.into_iter().map(ByRow::into_udf).collect()

@@ -3,6 +3,7 @@
 mod cells; // Values of catalog tables, and batches of them.
 mod definitions; // Which tables there are, with their columns.
 mod snapshot; // What the catalog describes, at a statement's snapshot.
+mod built_in; // Rows that are the same in every database.
 mod rows; // The rows of each table.
 mod types; // pg_type and the names of types.
 mod information_schema; // The standard's views.
@@ -64,9 +65,15 @@ impl TableProvider for CatalogTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let statement = Statement::of(state.config_options())?;
-        let rows = (self.definition.rows)(statement.catalog());
-        let batch = cells::batch(&self.definition.columns, &self.definition.arrow, &rows)?;
+        let made = |rows| cells::batch(&self.definition.columns, &self.definition.arrow, rows);
+        let batch = match self.definition.fixed.get() {
+            Some(batch) => batch.clone(),
+            None if built_in::has(self.definition.name) => {
+                let batch = made(&built_in::rows(self.definition))?;
+                self.definition.fixed.get_or_init(|| batch).clone()
+            }
+            None => made(&(self.definition.rows)(Statement::of(state.config_options())?.catalog()))?,
+        };
         let source = MemorySourceConfig::try_new(&[vec![batch]], self.schema(), projection.cloned())?;
         Ok(DataSourceExec::from_data_source(source.with_limit(limit)))
     }

@@ -2,7 +2,7 @@
 
 use super::cells::{Cell, Row};
 use super::snapshot::{OWNER_OID, Snapshot, collation_of};
-use super::{INFORMATION_SCHEMA, PG_CATALOG, types};
+use super::{INFORMATION_SCHEMA, PG_CATALOG, built_in};
 use crate::engine::settings::Kind;
 
 /// The access method of tables: clients know no other.
@@ -81,31 +81,6 @@ pub fn namespace(snapshot: &Snapshot) -> Vec<Row> {
     rows.collect()
 }
 
-pub fn types(_: &Snapshot) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for known in types::TYPES {
-        let pseudo = known.category == 'P' || known.category == 'X';
-        rows.push(row! {
-            tableoid: 1247, oid: known.oid, typname: known.name, typnamespace: 11, typowner: OWNER_OID,
-            typlen: known.length, typbyval: (1..=8).contains(&known.length), typtype: if pseudo { "p" } else { "b" },
-            typcategory: known.category.to_string(), typisdefined: true, typdelim: ",", typarray: known.array,
-            typelem: match known.name { "int2vector" => 21, "oidvector" => 26, _ => 0 },
-            typalign: if known.length == 8 { "d" } else { "i" }, typstorage: if known.length < 0 { "x" } else { "p" },
-            typispreferred: ["bool", "float8", "text", "timestamptz", "inet", "interval", "oid"].contains(&known.name),
-            typtypmod: -1, typcollation: collation_of(known.oid),
-        });
-        if known.array != 0 {
-            rows.push(row! {
-                tableoid: 1247, oid: known.array, typname: format!("_{}", known.name), typnamespace: 11,
-                typowner: OWNER_OID, typlen: -1, typtype: "b", typcategory: "A", typisdefined: true, typdelim: ",",
-                typelem: known.oid, typalign: if known.length == 8 { "d" } else { "i" }, typstorage: "x",
-                typtypmod: -1, typcollation: collation_of(known.oid),
-            });
-        }
-    }
-    rows
-}
-
 pub fn collation(_: &Snapshot) -> Vec<Row> {
     let of = |oid: u32, name: &str, provider: &str, locale: Option<&str>| {
         row! {
@@ -154,7 +129,7 @@ pub fn users(snapshot: &Snapshot) -> Vec<Row> {
 }
 
 pub fn description(snapshot: &Snapshot) -> Vec<Row> {
-    let mut rows = Vec::new();
+    let mut rows = built_in::descriptions();
     for relation in &snapshot.relations {
         let of = |number: i64, text: &str| {
             row! { objoid: relation.oid, classoid: PG_CLASS, objsubid: number, description: text }

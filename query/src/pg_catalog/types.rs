@@ -1,5 +1,7 @@
 //! `pg_type` and the names of types.
 
+use super::built_in;
+
 /// A type of PostgreSQL.
 #[derive(Clone, Copy, Debug)]
 pub struct PgType {
@@ -10,58 +12,57 @@ pub struct PgType {
     pub shown: &'static str,
     /// Bytes, -1 when it varies.
     pub length: i16,
-    pub category: char,
     /// The array of it, 0 without one.
     pub array: u32,
 }
 
-const fn pg(oid: u32, name: &'static str, shown: &'static str, length: i16, category: char, array: u32) -> PgType {
-    PgType { oid, name, shown, length, category, array }
+const fn pg(oid: u32, name: &'static str, shown: &'static str, length: i16, array: u32) -> PgType {
+    PgType { oid, name, shown, length, array }
 }
 
 /// The built-in types a client may meet, as in PostgreSQL's `pg_type.dat`.
 pub const TYPES: &[PgType] = &[
-    pg(16, "bool", "boolean", 1, 'B', 1000),
-    pg(17, "bytea", "bytea", -1, 'U', 1001),
-    pg(18, "char", "\"char\"", 1, 'Z', 1002),
-    pg(19, "name", "name", 64, 'S', 1003),
-    pg(20, "int8", "bigint", 8, 'N', 1016),
-    pg(21, "int2", "smallint", 2, 'N', 1005),
-    pg(22, "int2vector", "int2vector", -1, 'A', 1006),
-    pg(23, "int4", "integer", 4, 'N', 1007),
-    pg(24, "regproc", "regproc", 4, 'N', 1008),
-    pg(25, "text", "text", -1, 'S', 1009),
-    pg(26, "oid", "oid", 4, 'N', 1028),
-    pg(30, "oidvector", "oidvector", -1, 'A', 1013),
-    pg(114, "json", "json", -1, 'U', 199),
-    pg(142, "xml", "xml", -1, 'U', 143),
-    pg(650, "cidr", "cidr", -1, 'I', 651),
-    pg(700, "float4", "real", 4, 'N', 1021),
-    pg(701, "float8", "double precision", 8, 'N', 1022),
-    pg(705, "unknown", "unknown", -2, 'X', 0),
-    pg(829, "macaddr", "macaddr", 6, 'U', 1040),
-    pg(869, "inet", "inet", -1, 'I', 1041),
-    pg(1033, "aclitem", "aclitem", 16, 'U', 1034),
-    pg(1042, "bpchar", "character", -1, 'S', 1014),
-    pg(1043, "varchar", "character varying", -1, 'S', 1015),
-    pg(1082, "date", "date", 4, 'D', 1182),
-    pg(1083, "time", "time without time zone", 8, 'D', 1183),
-    pg(1114, "timestamp", "timestamp without time zone", 8, 'D', 1115),
-    pg(1184, "timestamptz", "timestamp with time zone", 8, 'D', 1185),
-    pg(1186, "interval", "interval", 16, 'T', 1187),
-    pg(1266, "timetz", "time with time zone", 12, 'D', 1270),
-    pg(1700, "numeric", "numeric", -1, 'N', 1231),
-    pg(2205, "regclass", "regclass", 4, 'N', 2210),
-    pg(2206, "regtype", "regtype", 4, 'N', 2211),
-    pg(2249, "record", "record", -1, 'P', 2287),
-    pg(2275, "cstring", "cstring", -2, 'P', 1263),
-    pg(2276, "any", "\"any\"", 4, 'P', 0),
-    pg(2278, "void", "void", 4, 'P', 0),
-    pg(2283, "anyelement", "anyelement", 4, 'P', 0),
-    pg(2950, "uuid", "uuid", 16, 'U', 2951),
-    pg(3802, "jsonb", "jsonb", -1, 'U', 3807),
-    pg(4089, "regnamespace", "regnamespace", 4, 'N', 4090),
-    pg(4096, "regrole", "regrole", 4, 'N', 4097),
+    pg(16, "bool", "boolean", 1, 1000),
+    pg(17, "bytea", "bytea", -1, 1001),
+    pg(18, "char", "\"char\"", 1, 1002),
+    pg(19, "name", "name", 64, 1003),
+    pg(20, "int8", "bigint", 8, 1016),
+    pg(21, "int2", "smallint", 2, 1005),
+    pg(22, "int2vector", "int2vector", -1, 1006),
+    pg(23, "int4", "integer", 4, 1007),
+    pg(24, "regproc", "regproc", 4, 1008),
+    pg(25, "text", "text", -1, 1009),
+    pg(26, "oid", "oid", 4, 1028),
+    pg(30, "oidvector", "oidvector", -1, 1013),
+    pg(114, "json", "json", -1, 199),
+    pg(142, "xml", "xml", -1, 143),
+    pg(650, "cidr", "cidr", -1, 651),
+    pg(700, "float4", "real", 4, 1021),
+    pg(701, "float8", "double precision", 8, 1022),
+    pg(705, "unknown", "unknown", -2, 0),
+    pg(829, "macaddr", "macaddr", 6, 1040),
+    pg(869, "inet", "inet", -1, 1041),
+    pg(1033, "aclitem", "aclitem", 16, 1034),
+    pg(1042, "bpchar", "character", -1, 1014),
+    pg(1043, "varchar", "character varying", -1, 1015),
+    pg(1082, "date", "date", 4, 1182),
+    pg(1083, "time", "time without time zone", 8, 1183),
+    pg(1114, "timestamp", "timestamp without time zone", 8, 1115),
+    pg(1184, "timestamptz", "timestamp with time zone", 8, 1185),
+    pg(1186, "interval", "interval", 16, 1187),
+    pg(1266, "timetz", "time with time zone", 12, 1270),
+    pg(1700, "numeric", "numeric", -1, 1231),
+    pg(2205, "regclass", "regclass", 4, 2210),
+    pg(2206, "regtype", "regtype", 4, 2211),
+    pg(2249, "record", "record", -1, 2287),
+    pg(2275, "cstring", "cstring", -2, 1263),
+    pg(2276, "any", "\"any\"", 4, 0),
+    pg(2278, "void", "void", 4, 0),
+    pg(2283, "anyelement", "anyelement", 4, 0),
+    pg(2950, "uuid", "uuid", 16, 2951),
+    pg(3802, "jsonb", "jsonb", -1, 3807),
+    pg(4089, "regnamespace", "regnamespace", 4, 4090),
+    pg(4096, "regrole", "regrole", 4, 4097),
 ];
 
 /// What `format_type` prints for an oid.
@@ -70,7 +71,7 @@ pub fn shown(oid: u32, modifier: Option<i64>) -> String {
         return match TYPES.iter().find(|known| known.array == oid && oid != 0) {
             Some(element) => format!("{}[]", element.shown),
             None if oid == 0 => "-".into(),
-            None => "???".into(),
+            None => built_in::type_shown(oid).unwrap_or("???").to_owned(),
         };
     };
     match (found.name, modifier) {
@@ -98,5 +99,6 @@ pub fn oid_of(name: &str) -> Option<u32> {
     if let Some(element) = name.strip_prefix('_') {
         return TYPES.iter().find(|known| known.name == element).map(|known| known.array);
     }
-    TYPES.iter().find(|known| known.name == name || known.shown == name).map(|known| known.oid)
+    let known = TYPES.iter().find(|known| known.name == name || known.shown == name).map(|known| known.oid);
+    known.or_else(|| built_in::type_named(name))
 }
