@@ -5,14 +5,15 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Spanned};
 use probepilot_catalog::control::Role;
 use probepilot_query::engine::settings::Settings;
 use probepilot_sql::statement::Statement;
-use probepilot_sql::{SqlError, SqlState};
+use probepilot_sql::{SqlError, SqlState, position};
 
 use crate::directory::DATABASE;
 use crate::execute::{self, Connection, Executor, Who};
-use crate::pg::backend::{Account, Backend, Client, Outcome, Plan, SavedSettings, ScramVerifier, Session};
+use crate::pg::backend::{Account, Backend, Client, CopyTarget, Outcome, Plan, SavedSettings, ScramVerifier, Session};
 
 /// The executor behind the door.
 pub struct DoorBackend(pub Arc<Executor>);
@@ -65,6 +66,18 @@ impl Session for DoorSession {
     ) -> Result<Arc<dyn Plan>, SqlError> {
         let plan = self.executor.prepare(&self.connection, text, statement, parameter_types).await?;
         Ok(Arc::new(DoorPlan { executor: Arc::clone(&self.executor), connection: Arc::clone(&self.connection), plan }))
+    }
+
+    async fn copy_in(
+        &self,
+        text: &Arc<str>,
+        table: &ObjectName,
+        _columns: &[Ident],
+    ) -> Result<Box<dyn CopyTarget>, SqlError> {
+        // Rows come from probes: there is no table yet that clients fill.
+        Err(SqlError::unsupported(format!("table \"{table}\" takes no rows from clients"))
+            .hint("Its rows come from a probe.")
+            .at(position::of_span(text, table.span())))
     }
 
     fn setting(&self, name: &str) -> Option<String> {

@@ -259,6 +259,11 @@ impl Executor {
                 Ok(Outcome::Rows { stream: lines_stream("QUERY PLAN", &lines), tag: "EXPLAIN" })
             }
             Statement::ShowColumns(name) => self.show_columns(connection, name).await,
+            // A door that has cursors does not come here.
+            Statement::Fetch(fetch) => {
+                let message = format!("cursor \"{}\" does not exist", folded(&fetch.name));
+                Err(SqlError::new(SqlState::INVALID_CURSOR_NAME, message))
+            }
             Statement::ShowHooks { .. } | Statement::Sql(_) => {
                 Err(SqlError::new(SqlState::INTERNAL_ERROR, "a query is planned by the engine"))
             }
@@ -330,6 +335,7 @@ fn may(who: &Who, statement: &Statement) -> Result<(), SqlError> {
         | Statement::ShowCreateProbe(_)
         | Statement::ShowHooks { .. }
         | Statement::ShowColumns(_)
+        | Statement::Fetch(_)
         | Statement::Sql(_) => Ok(()),
         _ => may_probe(who),
     }

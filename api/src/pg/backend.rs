@@ -4,9 +4,11 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use probepilot_catalog::ports::RowStream;
 use probepilot_sql::SqlError;
 use probepilot_sql::statement::Statement;
@@ -84,6 +86,15 @@ pub trait Session: Send + Sync + 'static {
         parameter_types: &[Option<DataType>],
     ) -> Result<Arc<dyn Plan>, SqlError>;
 
+    /// A table that takes rows of a COPY FROM, in the columns that are named, or all. `text` is the whole text that the
+    /// spans of `table` refer to. 42P01 when there is no such table, 0A000 when it takes none.
+    async fn copy_in(
+        &self,
+        text: &Arc<str>,
+        table: &ObjectName,
+        columns: &[Ident],
+    ) -> Result<Box<dyn CopyTarget>, SqlError>;
+
     /// A setting's value as `SHOW` prints it; `None` when there is no such setting.
     fn setting(&self, name: &str) -> Option<String>;
 
@@ -113,6 +124,22 @@ pub trait Session: Send + Sync + 'static {
 
     /// Every setting for `SHOW ALL`: name, value, description.
     fn settings(&self) -> Vec<[String; 3]>;
+}
+
+/// Rows on their way into a table: all of them, or none when it is dropped before it was finished.
+#[async_trait]
+pub trait CopyTarget: Send + Sync + 'static {
+    /// The table's name, for errors.
+    fn name(&self) -> &str;
+
+    /// The columns of the rows.
+    fn schema(&self) -> SchemaRef;
+
+    /// Takes rows of that schema.
+    async fn write(&mut self, rows: RecordBatch) -> Result<(), SqlError>;
+
+    /// There are no more: they are the table's now.
+    async fn finish(self: Box<Self>) -> Result<(), SqlError>;
 }
 
 /// A planned statement.

@@ -20,9 +20,11 @@ use tokio::sync::Semaphore;
 use crate::backoff::BackOff;
 
 pub use listen::{Bound, SocketOptions};
+pub use session::parameters::read as read_parameter;
 
 use backend::Backend;
 use registry::Registry;
+use session::scroll::CursorMemory;
 use tls::Tls;
 
 /// The version of PostgreSQL that clients are told when the session has no setting `server_version`: drivers choose
@@ -65,6 +67,7 @@ pub struct Door {
     tls: Option<Arc<Tls>>,
     registry: Arc<Registry>,
     back_off: Arc<BackOff>,
+    cursor_memory: Arc<CursorMemory>,
     /// Places of clients that are logged in.
     places: Arc<Semaphore>,
     /// From which the salts of accounts that do not exist are made.
@@ -86,6 +89,7 @@ impl Door {
             backend,
             registry: Arc::new(Registry::default()),
             back_off,
+            cursor_memory: Arc::default(),
             places: Arc::new(Semaphore::new(options.connections_max)),
             options,
             tls,

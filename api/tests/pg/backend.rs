@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
+use datafusion::catalog::MemTable;
 use datafusion::common::ParamValues;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
@@ -15,13 +16,16 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as EngineStatement;
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Spanned};
 use futures::{StreamExt, TryStreamExt};
 use hmac::{Hmac, Mac};
 use parking_lot::Mutex;
-use probepilot_api::pg::backend::{Account, Backend, Client, Outcome, Plan, SavedSettings, ScramVerifier, Session};
+use probepilot_api::pg::backend::{
+    Account, Backend, Client, CopyTarget, Outcome, Plan, SavedSettings, ScramVerifier, Session,
+};
 use probepilot_catalog::ports::RowStream;
 use probepilot_sql::statement::Statement;
-use probepilot_sql::{SqlError, SqlState};
+use probepilot_sql::{SqlError, SqlState, position};
 use sha2::{Digest, Sha256};
 
 /// The password of every account of the tests.
@@ -148,6 +152,22 @@ impl Session for TestSession {
         Ok(Arc::new(QueryPlan { context: self.context.clone(), plan, parameters }))
     }
 
+    async fn copy_in(
+        &self,
+        text: &Arc<str>,
+        table: &ObjectName,
+        columns: &[Ident],
+    ) -> Result<Box<dyn CopyTarget>, SqlError> {
+        if table.to_string() != "copied" {
+            let error = SqlError::unsupported(format!("table \"{table}\" takes no rows from clients"));
+            return Err(error.at(position::of_span(text, table.span())));
+        }
+        let schema = copied_schema();
+        let places: Vec<usize> = columns.iter().map(|column| schema.index_of(&column.value).unwrap()).collect();
+        let schema = if places.is_empty() { schema } else { schema.project(&places).unwrap() };
+        Ok(Box::new(Copied { context: self.context.clone(), schema: Arc::new(schema), batches: Vec::new() }))
+    }
+
     fn setting(&self, name: &str) -> Option<String> {
         let (values, name) = (self.settings.lock(), name.to_lowercase());
         values.local.get(&name).or_else(|| values.set.get(&name)).cloned()
@@ -199,6 +219,47 @@ impl Session for TestSession {
 
     fn settings(&self) -> Vec<[String; 3]> {
         self.settings.lock().set.iter().map(|(name, value)| [name.clone(), value.clone(), String::new()]).collect()
+    }
+}
+
+/// The table `copied`: it is there once a copy into it has ended, with the rows of the last one.
+struct Copied {
+    context: SessionContext,
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+}
+
+fn copied_schema() -> Schema {
+    let moment = DataType::Timestamp(TimeUnit::Nanosecond, None);
+    Schema::new(vec![
+        Field::new("n", DataType::Int64, false),
+        Field::new("t", DataType::Utf8, true),
+        Field::new("f", DataType::Float64, true),
+        Field::new("at", moment, true),
+        Field::new("ok", DataType::Boolean, true),
+    ])
+}
+
+#[async_trait]
+impl CopyTarget for Copied {
+    fn name(&self) -> &str {
+        "copied"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    async fn write(&mut self, rows: RecordBatch) -> Result<(), SqlError> {
+        self.batches.push(rows);
+        Ok(())
+    }
+
+    async fn finish(self: Box<Self>) -> Result<(), SqlError> {
+        let table = MemTable::try_new(self.schema, vec![self.batches]).unwrap();
+        self.context.deregister_table("copied").unwrap();
+        self.context.register_table("copied", Arc::new(table)).unwrap();
+        Ok(())
     }
 }
 

@@ -14,3 +14,5 @@ mod settings; // Settings and the transactions that take them back.
 mod idle; // Time limits of statements and of silence.
 mod oracle; // A real PostgreSQL 16.
 mod replay; // What clients were seen to send, answered as PostgreSQL answers it.
+mod cursors; // Cursors in every direction.
+mod copy_in; // COPY FROM STDIN.

@@ -69,6 +69,10 @@ impl fmt::Display for SqlState {
     }
 }
 
+/// A place in what a statement works on: `COPY t, line 3, column n: "x"`. Boxed, as few errors have one.
+#[derive(Clone, Debug)]
+pub struct Context(pub String);
+
 /// What a user is told when a statement fails, at every door.
 ///
 /// The cause, when there is one, is the [`source`](std::error::Error::source) and goes to the log, not to the user.
@@ -82,6 +86,8 @@ pub struct SqlError {
     pub detail: Option<String>,
     /// What to do about it, a full sentence.
     pub hint: Option<String>,
+    /// Where in what the statement works on: PostgreSQL's `W` field.
+    pub context: Option<Box<Context>>,
     /// Where in the statement's text, in characters from 1, as PostgreSQL's `P` field.
     pub position: Option<u32>,
     /// The chain for the log.
@@ -91,7 +97,15 @@ pub struct SqlError {
 impl SqlError {
     /// An error with a code and a message; add the rest with the methods below.
     pub fn new(state: SqlState, message: impl Into<String>) -> SqlError {
-        SqlError { state, message: message.into(), detail: None, hint: None, position: None, cause: None }
+        SqlError {
+            state,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            context: None,
+            position: None,
+            cause: None,
+        }
     }
 
     /// Something valid that we do not do (yet).
@@ -116,6 +130,12 @@ impl SqlError {
     /// Adds a sentence that says what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> SqlError {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says where in what the statement works on: a line of its input.
+    pub fn within(mut self, context: impl Into<String>) -> SqlError {
+        self.context = Some(Box::new(Context(context.into())));
         self
     }
 

@@ -8,6 +8,7 @@ pub mod statement; // Our statements as trees.
 pub mod dialect; // PostgreSQL's, with an arrow that binds.
 pub mod names; // Names as they are compared.
 pub mod position; // Lines and columns to character positions.
+pub mod cursor; // FETCH and MOVE.
 pub mod comments; // Comments after select items.
 pub mod parse; // Text to statements.
 pub mod definition; // A probe's text, taken apart and put together.

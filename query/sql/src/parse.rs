@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
 use crate::comments;
+use crate::cursor;
 use crate::dialect::ProbeDialect;
 use crate::position;
 use crate::statement::{CreateProbe, ExplainTarget, ProbeChange, ProbeOption, ProbeQuery, Statement};
@@ -149,6 +150,15 @@ impl StatementParser<'_> {
             }
             return Ok(Statement::Sql(Box::new(ast::Statement::Rollback { chain: false, savepoint: None })));
         }
+        if self.take(&["FETCH"]) {
+            return cursor::fetch(&mut self.parser, true).map(Statement::Fetch);
+        }
+        if self.take(&["MOVE"]) {
+            return cursor::fetch(&mut self.parser, false).map(Statement::Fetch);
+        }
+        if self.words(&["COPY"]) {
+            return self.copy();
+        }
         if self.words(&["CHECKPOINT"]) {
             self.parser.next_token();
             return Ok(Statement::Checkpoint);
@@ -159,6 +169,21 @@ impl StatementParser<'_> {
             return Ok(set);
         }
         self.parser.parse_statement().map(|statement| Statement::Sql(Box::new(statement)))
+    }
+
+    /// sqlparser takes what comes after `COPY … FROM STDIN;` for rows, so it is shown this statement alone.
+    fn copy(&mut self) -> Result<Statement, ParserError> {
+        let first = self.token_from(self.parser.index());
+        let tokens = &self.tokens[first..];
+        let end = tokens.iter().position(|token| token.token == Token::SemiColon).unwrap_or(tokens.len());
+        let mut alone = Parser::new(&ProbeDialect)
+            .with_recursion_limit(DEPTH_MAX)
+            .with_tokens_with_locations(tokens[..end].to_vec());
+        let statement = alone.parse_statement()?;
+        while self.parser.index() < first + alone.index().min(end) {
+            self.parser.next_token();
+        }
+        Ok(Statement::Sql(Box::new(statement)))
     }
 
     fn create_probe(&mut self) -> Result<CreateProbe, ParserError> {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use datafusion::sql::sqlparser::ast::{self, Ident};
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+pub use crate::cursor::Fetch;
+
 /// A statement: one of ours, or plain SQL.
 #[derive(Clone, Debug)]
 pub enum Statement {
@@ -62,6 +64,8 @@ pub enum Statement {
     },
     /// `CHECKPOINT`
     Checkpoint,
+    /// `FETCH …` and `MOVE …`
+    Fetch(Fetch),
     /// `ALTER TABLE name SET (retention = …, max_bytes = …)`
     AlterTableSet {
         /// The table.

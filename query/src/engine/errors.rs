@@ -79,6 +79,7 @@ fn copy(error: &SqlError) -> SqlError {
         message: error.message.clone(),
         detail: error.detail.clone(),
         hint: error.hint.clone(),
+        context: error.context.clone(),
         position: error.position,
         cause: None,
     }

@@ -1,14 +1,15 @@
 //! What a statement is to the door: its own business, or the executor's.
 
 use datafusion::sql::sqlparser::ast::{
-    self, CloseCursor, ContextModifier, CopySource, CopyTarget, DiscardObject, Expr, FetchDirection, Ident, ObjectName,
-    Query, Reset, Set, Value,
+    self, CloseCursor, ContextModifier, CopySource, CopyTarget, DiscardObject, Expr, Ident, ObjectName, Query, Reset,
+    Set, Value,
 };
+use probepilot_sql::cursor::Fetch;
 use probepilot_sql::names::folded;
 use probepilot_sql::statement::Statement;
 use probepilot_sql::{SqlError, SqlState};
 
-use super::copy::CopyFormat;
+use super::copy::{CopyFormat, Direction};
 use crate::pg::encode::oids;
 
 /// A statement, sorted.
@@ -80,6 +81,15 @@ pub enum Command {
         /// How they are written.
         format: CopyFormat,
     },
+    /// `COPY … FROM STDIN`
+    CopyIn {
+        /// Where the rows go.
+        table: ObjectName,
+        /// The columns that are given; none for all.
+        columns: Vec<Ident>,
+        /// How the rows are written.
+        format: CopyFormat,
+    },
     /// Accepted without effect, as there is nothing it could change; the tag.
     Accept(&'static str),
     /// Planned and run by the executor.
@@ -93,34 +103,12 @@ pub struct Declare {
     pub name: String,
     /// It outlives its transaction.
     pub hold: bool,
+    /// It keeps its rows to go back.
+    pub scroll: bool,
     /// Its rows are sent in binary form.
     pub binary: bool,
     /// Its rows.
     pub query: Box<Query>,
-}
-
-/// Rows to be taken from a cursor.
-#[derive(Debug)]
-pub struct Fetch {
-    /// The cursor's name.
-    pub name: String,
-    /// Which rows.
-    pub motion: Motion,
-    /// The rows are sent: FETCH, not MOVE.
-    pub send: bool,
-}
-
-/// Where a cursor goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Motion {
-    /// This many rows, all of them sent; `None` for all that are left.
-    Forward(Option<u64>),
-    /// To the row with this number, from 1, which alone is sent.
-    Absolute(u64),
-    /// To the row this far behind the current one, which alone is sent.
-    Relative(u64),
-    /// Backwards, which no cursor of ours can do.
-    Backward,
 }
 
 fn dotted(name: &ObjectName) -> String {
@@ -130,7 +118,11 @@ fn dotted(name: &ObjectName) -> String {
 impl Command {
     /// Sorts a statement.
     pub fn of(statement: &Statement) -> Result<Command, SqlError> {
-        let Statement::Sql(sql) = statement else { return Ok(Command::Run) };
+        let sql = match statement {
+            Statement::Sql(sql) => sql,
+            Statement::Fetch(fetch) => return Ok(Command::Fetch(fetch.clone())),
+            _ => return Ok(Command::Run),
+        };
         Ok(match sql.as_ref() {
             ast::Statement::StartTransaction { begin, .. } => {
                 Command::Begin(if *begin { "BEGIN" } else { "START TRANSACTION" })
@@ -141,9 +133,8 @@ impl Command {
             ast::Statement::Savepoint { name } => Command::Savepoint(folded(name)),
             ast::Statement::ReleaseSavepoint { name } => Command::Release(folded(name)),
             ast::Statement::Declare { stmts } => declare(stmts)?,
-            ast::Statement::Fetch { name, direction, into: None, .. } => {
-                Command::Fetch(Fetch { name: folded(name), motion: motion(direction)?, send: true })
-            }
+            // A FETCH of its own does not come here: this one is within a PREPARE.
+            ast::Statement::Fetch { .. } => return Err(SqlError::unsupported("FETCH cannot be prepared")),
             ast::Statement::Close { cursor: CloseCursor::All } => Command::Close(None),
             ast::Statement::Close { cursor: CloseCursor::Specific { name } } => Command::Close(Some(folded(name))),
             ast::Statement::Prepare { name, data_types, statement } => Command::Prepare {
@@ -173,11 +164,23 @@ impl Command {
             ast::Statement::NOTIFY { .. } => Command::Accept("NOTIFY"),
             ast::Statement::Lock(_) => Command::Accept("LOCK TABLE"),
             ast::Statement::Copy { source, to: true, target: CopyTarget::Stdout, options, legacy_options, .. } => {
-                Command::Copy { query: copy_query(source)?, format: CopyFormat::of(options, legacy_options)? }
+                Command::Copy {
+                    query: copy_query(source)?,
+                    format: CopyFormat::of(options, legacy_options, Direction::To)?,
+                }
             }
-            ast::Statement::Copy { to: false, target: CopyTarget::Stdin, .. } => {
-                return Err(SqlError::unsupported("COPY FROM STDIN is not supported"));
-            }
+            ast::Statement::Copy {
+                source: CopySource::Table { table_name, columns },
+                to: false,
+                target: CopyTarget::Stdin,
+                options,
+                legacy_options,
+                ..
+            } => Command::CopyIn {
+                table: table_name.clone(),
+                columns: columns.clone(),
+                format: CopyFormat::of(options, legacy_options, Direction::From)?,
+            },
             ast::Statement::Copy { .. } => {
                 return Err(SqlError::new(
                     SqlState::INSUFFICIENT_PRIVILEGE,
@@ -201,39 +204,17 @@ fn is_all(name: &Ident) -> bool {
 
 fn declare(declarations: &[ast::Declare]) -> Result<Command, SqlError> {
     match declarations {
-        [ast::Declare { names, binary, hold, for_query: Some(query), .. }] if names.len() == 1 => {
+        [ast::Declare { names, binary, hold, scroll, for_query: Some(query), .. }] if names.len() == 1 => {
             Ok(Command::Declare(Declare {
                 name: folded(&names[0]),
                 hold: *hold == Some(true),
+                scroll: *scroll == Some(true),
                 binary: *binary == Some(true),
                 query: query.clone(),
             }))
         }
         _ => Err(SqlError::new(SqlState::SYNTAX_ERROR, "DECLARE needs a cursor and its query")),
     }
-}
-
-fn motion(direction: &FetchDirection) -> Result<Motion, SqlError> {
-    let count = |limit: &ast::ValueWithSpan| -> Result<i64, SqlError> {
-        let text = limit.value.to_string();
-        text.parse()
-            .map_err(|_| SqlError::new(SqlState::SYNTAX_ERROR, format!("\"{text}\" is no number of rows of a cursor")))
-    };
-    let forward = |count: i64| u64::try_from(count).map_or(Motion::Backward, |count| Motion::Forward(Some(count)));
-    Ok(match direction {
-        FetchDirection::Next | FetchDirection::Forward { limit: None } => Motion::Forward(Some(1)),
-        FetchDirection::Count { limit } | FetchDirection::Forward { limit: Some(limit) } => forward(count(limit)?),
-        FetchDirection::All | FetchDirection::ForwardAll => Motion::Forward(None),
-        FetchDirection::First => Motion::Absolute(1),
-        FetchDirection::Absolute { limit } => {
-            u64::try_from(count(limit)?).ok().filter(|row| *row > 0).map_or(Motion::Backward, Motion::Absolute)
-        }
-        FetchDirection::Relative { limit } => {
-            u64::try_from(count(limit)?).ok().filter(|rows| *rows > 0).map_or(Motion::Backward, Motion::Relative)
-        }
-        FetchDirection::Last => return Err(SqlError::unsupported("FETCH LAST is not supported")),
-        FetchDirection::Prior | FetchDirection::Backward { .. } | FetchDirection::BackwardAll => Motion::Backward,
-    })
 }
 
 fn parameter_oid(data_type: &ast::DataType) -> Result<u32, SqlError> {

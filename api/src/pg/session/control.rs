@@ -111,6 +111,7 @@ impl Connection {
             | Command::Show(_)
             | Command::ShowAll
             | Command::Copy { .. }
+            | Command::CopyIn { .. }
             | Command::Run => {
                 return Err(SqlError::internal("a statement came to the wrong place", format!("{command:?}")).into());
             }
@@ -134,7 +135,7 @@ impl Connection {
 
     fn end_block(&mut self, commit: bool, chain: bool) -> Result<&'static str, SqlError> {
         let (tag, warning) = self.block.end(self.session.as_ref(), commit, chain)?;
-        self.portals.end_transaction();
+        self.portals.end_transaction(tag == "COMMIT");
         self.warn(warning);
         Ok(tag)
     }
@@ -155,6 +156,7 @@ impl Connection {
         let formats = if declare.binary { vec![1] } else { Vec::new() };
         let mut cursor = Portal::new(query, Vec::new(), formats);
         cursor.hold = declare.hold;
+        cursor.scroll = declare.scroll;
         Ok(self.portals.insert(declare.name.clone(), cursor)?)
     }
 

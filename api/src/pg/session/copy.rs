@@ -13,6 +13,18 @@ use crate::pg::encode::{Format, WireColumn, Zone, column_writers, with_message_l
 /// What every binary copy begins with: signature, flags, length of the extension.
 const BINARY_HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
+/// What every binary copy begins with.
+pub const BINARY_SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
+
+/// Which way the rows go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// `COPY … TO STDOUT`
+    To,
+    /// `COPY … FROM STDIN`
+    From,
+}
+
 /// One of the three formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -34,12 +46,18 @@ enum ForceQuote {
 /// The options of a COPY.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopyFormat {
-    kind: Kind,
-    header: bool,
-    delimiter: u8,
-    null: String,
-    quote: u8,
-    escape: u8,
+    /// Text, CSV or binary.
+    pub kind: Kind,
+    /// The first line is the columns' names.
+    pub header: bool,
+    /// Between two fields.
+    pub delimiter: u8,
+    /// What stands for NULL.
+    pub null: String,
+    /// Around a field of CSV.
+    pub quote: u8,
+    /// Before a quote within a field of CSV.
+    pub escape: u8,
     force_quote: ForceQuote,
 }
 
@@ -56,7 +74,11 @@ fn one_byte(name: &str, character: char) -> Result<u8, SqlError> {
 
 impl CopyFormat {
     /// Reads the options, those of PostgreSQL 9 and the older ones without parentheses.
-    pub fn of(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<CopyFormat, SqlError> {
+    pub fn of(
+        options: &[CopyOption],
+        legacy: &[CopyLegacyOption],
+        direction: Direction,
+    ) -> Result<CopyFormat, SqlError> {
         let mut kind = Kind::Text;
         for option in options {
             if let CopyOption::Format(name) = option {
@@ -100,6 +122,9 @@ impl CopyFormat {
                 CopyOption::Encoding(name) => {
                     return Err(SqlError::unsupported(format!("COPY encoding \"{name}\" is not supported")));
                 }
+                CopyOption::ForceNotNull(_) | CopyOption::ForceNull(_) if direction == Direction::From => {
+                    return Err(SqlError::unsupported(format!("COPY option {option} is not supported")));
+                }
                 CopyOption::ForceNotNull(_) | CopyOption::ForceNull(_) => {
                     return Err(SqlError::unsupported(format!("COPY option {option} is only for COPY FROM")));
                 }
@@ -123,6 +148,9 @@ impl CopyFormat {
                                     columns => ForceQuote::Columns(columns.iter().map(folded).collect()),
                                 };
                             }
+                            CopyLegacyCsvOption::ForceNotNull(_) if direction == Direction::From => {
+                                return Err(SqlError::unsupported("COPY FORCE NOT NULL is not supported"));
+                            }
                             CopyLegacyCsvOption::ForceNotNull(_) => {
                                 return Err(SqlError::unsupported("COPY FORCE NOT NULL is only for COPY FROM"));
                             }
@@ -133,6 +161,9 @@ impl CopyFormat {
             }
         }
         format.escape = escape.unwrap_or(format.quote);
+        if direction == Direction::From && format.force_quote != ForceQuote::Columns(Vec::new()) {
+            return Err(SqlError::unsupported("COPY FORCE QUOTE is only for COPY TO"));
+        }
         format.check()?;
         Ok(format)
     }
@@ -141,7 +172,7 @@ impl CopyFormat {
         let refuse = |message: &str| Err(SqlError::unsupported(message));
         let syntax = |message: &str| Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
         if self.kind == Kind::Binary {
-            let text = CopyFormat::of(&[], &[])?;
+            let text = CopyFormat::of(&[], &[], Direction::To)?;
             if self.header {
                 return refuse("cannot specify HEADER in BINARY mode");
             }

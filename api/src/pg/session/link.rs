@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::pg::registry::Registered;
-use crate::pg::wire::{Inbox, Outbox};
+use crate::pg::wire::{Inbox, Message, Outbox};
 
 /// Why a statement, or the connection, does not go on.
 #[derive(Debug)]
@@ -119,12 +119,28 @@ impl Link {
         }
     }
 
+    /// Waits for the next message of a client that a statement asks for more.
+    pub async fn receive(&mut self) -> Result<Message, Failure> {
+        self.check()?;
+        let Link { inbox, cancel, shutdown, deadline, .. } = self;
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(canceled("user request")),
+            () = shutdown.cancelled() => Err(shut_down()),
+            () = until(*deadline) => Err(canceled("statement timeout")),
+            message = inbox.message() => match message? {
+                None => Err(Failure::Gone),
+                Some(message) => message.map_err(Failure::Fatal),
+            },
+        }
+    }
+
     /// Waits for the client's next message, and sends what it is waiting for first. `idle` is how long it may be silent, and
     /// the error that ends the connection then.
     pub async fn next(
         &mut self,
         idle: Option<(Duration, SqlError)>,
-    ) -> Result<Option<Result<crate::pg::wire::Message, SqlError>>, Failure> {
+    ) -> Result<Option<Result<Message, SqlError>>, Failure> {
         let Link { inbox, outbox, shutdown, .. } = self;
         let next = async {
             if !inbox.has_message() {

@@ -4,13 +4,17 @@ mod link; // The connection while something runs for it.
 mod command; // What a statement is to the door.
 mod block; // Transaction blocks.
 mod portal; // Prepared statements and portals.
-mod parameters; // Values of parameters from the wire.
+pub(super) mod parameters; // Values of parameters from the wire.
 mod simple; // Query: text, all at once.
 mod extended; // Parse, Bind, Describe, Execute, Sync.
 mod run; // A portal from its first to its last row.
+mod fetch; // Rows of a cursor.
+pub(super) mod scroll; // Where a cursor is, and the rows it can go back to.
 mod control; // Statements that are the door's own business.
 mod rows; // Rows on their way to the client.
 mod copy; // COPY … TO STDOUT.
+mod copy_in; // COPY … FROM STDIN.
+mod copy_split; // Bytes of a COPY FROM as records and fields.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::block::{Block, Status};
 use self::link::{Failure, Link};
 use self::portal::{Portals, Statements};
+use self::scroll::CursorMemory;
 use super::backend::Session;
 use super::encode::Zone;
 use super::login::{self, Login};
@@ -53,6 +58,8 @@ struct Connection {
     link: Link,
     statements: Statements,
     portals: Portals,
+    /// What the cursors of all connections have taken.
+    cursor_memory: Arc<CursorMemory>,
     block: Block,
     /// The values of [`REPORTED`] that the client knows.
     reported: [Option<String>; REPORTED.len()],
@@ -99,6 +106,7 @@ pub async fn serve(door: &Arc<Door>, login: Login, shutdown: CancellationToken) 
         link,
         statements: Statements::default(),
         portals: Portals::default(),
+        cursor_memory: Arc::clone(&door.cursor_memory),
         block: Block::new(),
         reported: Default::default(),
         skip_to_sync: false,
@@ -164,7 +172,7 @@ impl Connection {
                 Err(Failure::Fatal(SqlError::new(SqlState::PROTOCOL_VIOLATION, message)))
             }
             // Rows of a COPY that has ended, as after an error.
-            Message::Copy | Message::Terminate => Ok(()),
+            Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) | Message::Terminate => Ok(()),
             Message::FunctionCall => {
                 let error = SqlError::unsupported("the function call message is not supported");
                 self.failed(error.into())?;
@@ -192,6 +200,9 @@ impl Connection {
             tracing::error!(message = error.message, cause, "a statement failed by a fault of ours");
         }
         self.block.fail(self.session.as_ref());
+        if self.block.status == Status::Idle {
+            self.portals.end_transaction(false);
+        }
         self.link.outbox.put_error(Severity::Error, &error);
         Ok(())
     }
@@ -199,7 +210,7 @@ impl Connection {
     /// Ends the transaction that single statements make.
     fn end_implicit(&mut self) {
         if self.block.status == Status::Idle {
-            self.portals.end_transaction();
+            self.portals.end_transaction(true);
         }
         self.block.end_implicit(self.session.as_ref());
     }

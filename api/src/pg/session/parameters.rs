@@ -18,7 +18,7 @@ const NUMERIC_SCALE: usize = 10;
 
 /// Reads a value that the client declared as type `oid`, for a parameter of `wanted` type.
 ///
-/// 22P02 for text that is no such value, 22003 for a number out of range, 08P01 for binary that is malformed.
+/// 22P02 or, for dates and times, 22007 for text that is no such value, 22003 for a number out of range, 08P01 for binary that is malformed.
 pub fn read(
     value: Option<&[u8]>,
     format: i16,
@@ -53,8 +53,11 @@ pub fn read(
 }
 
 fn invalid(text: &str, oid: u32) -> SqlError {
-    let kind = type_name(oid);
-    SqlError::new(SqlState::INVALID_TEXT_REPRESENTATION, format!("invalid input syntax for type {kind}: \"{text}\""))
+    let state = match oid {
+        oids::DATE | oids::TIME | oids::TIMESTAMP | oids::TIMESTAMPTZ | oids::INTERVAL => SqlState("22007"),
+        _ => SqlState::INVALID_TEXT_REPRESENTATION,
+    };
+    SqlError::new(state, format!("invalid input syntax for type {}: \"{text}\"", type_name(oid)))
 }
 
 fn from_text(text: &str, oid: u32, zone: &Zone) -> Result<ScalarValue, SqlError> {
@@ -367,7 +370,7 @@ mod tests {
         check(b"99999999999", 0, oids::INT4, "22003");
         check(b"\0", 1, oids::INT4, "22P03");
         check(b"maybe", 0, oids::BOOL, "22P02");
-        check(b"2026-13-01", 0, oids::TIMESTAMPTZ, "22P02");
+        check(b"noon", 0, oids::TIMESTAMPTZ, "22007");
         check(b"\xff", 0, oids::TEXT, "22021");
         check(b"x", 7, oids::TEXT, "22023");
     }

@@ -10,6 +10,7 @@ use probepilot_sql::{SqlError, SqlState};
 
 use super::command::Command;
 use super::rows::{RowSource, shown_schema};
+use super::scroll::Step;
 use crate::pg::backend::Plan;
 
 /// Prepared statements of one connection; one more is refused (53400).
@@ -60,6 +61,10 @@ pub struct Portal {
     pub state: State,
     /// It outlives its transaction.
     pub hold: bool,
+    /// Its transaction has ended, or it has none to end with.
+    pub settled: bool,
+    /// It keeps its rows to go back.
+    pub scroll: bool,
 }
 
 /// How far a portal has run.
@@ -68,8 +73,8 @@ pub enum State {
     Ready,
     /// Some of its rows may have been sent; the tag for when they are all sent.
     Streaming(Box<RowSource>, &'static str),
-    /// A FETCH of which rows were sent: how many are still wanted, `None` for all, and how many were taken.
-    Fetching(Option<u64>, u64),
+    /// A FETCH of which rows were sent: what is left of it, and how many were taken.
+    Fetching(Step, u64),
     /// An EXECUTE: the prepared statement's own portal.
     Executing(Box<Portal>),
     /// To its end.
@@ -79,7 +84,7 @@ pub enum State {
 impl Portal {
     /// A portal that has not run.
     pub fn new(prepared: Prepared, parameters: Vec<ScalarValue>, formats: Vec<i16>) -> Portal {
-        Portal { prepared, parameters, formats, state: State::Ready, hold: false }
+        Portal { prepared, parameters, formats, state: State::Ready, hold: false, settled: false, scroll: false }
     }
 }
 
@@ -172,9 +177,10 @@ impl Portals {
         self.0.remove(name);
     }
 
-    /// Forgets those that end with their transaction.
-    pub fn end_transaction(&mut self) {
-        self.0.retain(|_, portal| portal.hold);
+    /// Forgets those that end with their transaction: all but those that are held, and those too if it is taken back.
+    pub fn end_transaction(&mut self, committed: bool) {
+        self.0.retain(|_, portal| portal.settled || portal.hold && committed);
+        self.0.values_mut().for_each(|portal| portal.settled = true);
     }
 
     /// Forgets them all.

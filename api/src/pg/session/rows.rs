@@ -13,6 +13,7 @@ use probepilot_sql::{SqlError, SqlState};
 
 use super::copy::CopyFormat;
 use super::link::{Failure, Link};
+use super::scroll::{Kept, Place, Step};
 use crate::pg::encode::{Format, WireColumn, WireType, Zone, data_rows};
 use crate::pg::wire::{FLUSH_BYTES, Severity};
 
@@ -35,9 +36,12 @@ pub struct RowSource {
     stream: RowStream,
     /// A batch of which rows from the second value on were not sent yet.
     batch: Option<(RecordBatch, usize)>,
+    /// The stream has ended.
     finished: bool,
-    /// Rows taken so far.
-    pub position: u64,
+    /// Rows that were passed, of a cursor that can go back.
+    kept: Option<Kept>,
+    /// Where the reader is.
+    pub place: Place,
     /// Turns the two columns of the engine's plans into lines.
     plans: bool,
 }
@@ -51,10 +55,10 @@ pub struct Sent {
 }
 
 impl RowSource {
-    /// The beginning of `stream`, the rows of `statement`.
-    pub fn new(stream: RowStream, statement: &Statement) -> RowSource {
+    /// The beginning of `stream`, the rows of `statement`, which are kept in `kept` if they must be read again.
+    pub fn new(stream: RowStream, statement: &Statement, kept: Option<Kept>) -> RowSource {
         let plans = is_plan(statement, &stream.schema);
-        RowSource { stream, batch: None, finished: false, position: 0, plans }
+        RowSource { stream, batch: None, finished: false, kept, place: Place::default(), plans }
     }
 
     /// Takes rows until `rows_max` and sends them, as soon as 64 KiB are collected or no further row is there yet.
@@ -69,6 +73,7 @@ impl RowSource {
         let mut sent = 0;
         while rows_max.is_none_or(|rows_max| sent < rows_max) {
             let Some((batch, next)) = self.take_batch(link).await? else {
+                self.place.at_end = true;
                 return Ok(Sent { rows: sent, finished: true });
             };
             if batch.num_columns() != columns.len() {
@@ -81,13 +86,13 @@ impl RowSource {
             let taken = match framing {
                 Framing::Rows => data_rows(columns, &batch, next..end, zone, FLUSH_BYTES, out)?,
                 Framing::Copy(format) => {
-                    format.rows(columns, &batch, next..end, self.position, zone, FLUSH_BYTES, out)?
+                    format.rows(columns, &batch, next..end, self.place.row, zone, FLUSH_BYTES, out)?
                 }
                 Framing::Skip => end - next,
             };
             sent += taken as u64;
-            self.position += taken as u64;
-            if next + taken < batch.num_rows() {
+            self.place.row += taken as u64;
+            if self.kept.is_none() && next + taken < batch.num_rows() {
                 self.batch = Some((batch, next + taken));
             }
             if link.outbox.buffer.len() >= FLUSH_BYTES {
@@ -97,7 +102,92 @@ impl RowSource {
         Ok(Sent { rows: sent, finished: false })
     }
 
+    /// Whether rows that were passed can be read again.
+    pub fn can_go_back(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Does a step of a cursor, of which at most `rows_max` rows are taken.
+    pub async fn step(
+        &mut self,
+        step: Step,
+        link: &mut Link,
+        columns: &[WireColumn],
+        zone: &Zone,
+        rows_max: Option<u64>,
+        framing: Framing<'_>,
+    ) -> Result<Sent, Failure> {
+        match step {
+            Step::Nothing => Ok(Sent { rows: 0, finished: true }),
+            Step::Stay => Ok(Sent { rows: 1, finished: true }),
+            Step::Forward(rows) => {
+                let rows = rows.into_iter().chain(rows_max).min();
+                self.send(link, columns, zone, rows, framing).await
+            }
+            Step::Backward(rows) => {
+                let rows = rows.into_iter().chain(rows_max).min().unwrap_or(u64::MAX);
+                self.send_back(link, columns, zone, rows, framing).await
+            }
+            Step::Before(row) => {
+                let (before, known) = (row - 1, self.kept.as_ref().map_or(0, Kept::rows));
+                if before <= known || before < self.place.row {
+                    self.place = Place { row: before, at_end: false };
+                    return Ok(Sent { rows: 0, finished: true });
+                }
+                let passed = Some(before - self.place.row);
+                self.send(link, columns, zone, passed, Framing::Skip).await
+            }
+            Step::Again => {
+                let Place { row, at_end } = self.place;
+                if row > 0 && !at_end {
+                    self.place.row = row + 1;
+                    self.send_back(link, columns, zone, 1, framing).await?;
+                    return Ok(Sent { rows: 1, finished: true });
+                }
+                Ok(Sent { rows: 0, finished: true })
+            }
+        }
+    }
+
+    /// Takes up to `rows` rows backwards from the one before the current.
+    async fn send_back(
+        &mut self,
+        link: &mut Link,
+        columns: &[WireColumn],
+        zone: &Zone,
+        rows: u64,
+        framing: Framing<'_>,
+    ) -> Result<Sent, Failure> {
+        let kept = self.kept.as_ref().ok_or_else(forward_only)?;
+        let Place { row, at_end } = self.place;
+        // How many rows there are up to the next one that is taken.
+        let mut left = if at_end { row } else { row.saturating_sub(1) };
+        let mut sent = 0;
+        while sent < rows && left > 0 {
+            tokio::task::consume_budget().await;
+            link.check()?;
+            let Some(batch) = kept.reversed(left - 1, rows - sent)? else { break };
+            let mut next = 0;
+            while matches!(framing, Framing::Rows) && next < batch.num_rows() {
+                next += data_rows(columns, &batch, next..batch.num_rows(), zone, FLUSH_BYTES, &mut link.outbox.buffer)?;
+                if link.outbox.buffer.len() >= FLUSH_BYTES {
+                    link.flush().await?;
+                }
+            }
+            sent += batch.num_rows() as u64;
+            left -= batch.num_rows() as u64;
+        }
+        let finished = sent < rows;
+        if rows > 0 {
+            self.place = Place { row: if finished { 0 } else { left + 1 }, at_end: false };
+        }
+        Ok(Sent { rows: sent, finished })
+    }
+
     async fn take_batch(&mut self, link: &mut Link) -> Result<Option<(RecordBatch, usize)>, Failure> {
+        if let Some(found) = self.kept.as_ref().and_then(|kept| kept.find(self.place.row)) {
+            return Ok(Some(found));
+        }
         if let Some(rest) = self.batch.take() {
             return Ok(Some(rest));
         }
@@ -125,6 +215,9 @@ impl RowSource {
                     let batch = batch?;
                     let batch = if self.plans { plan_lines(&batch)? } else { batch };
                     if batch.num_rows() > 0 {
+                        if let Some(kept) = &mut self.kept {
+                            kept.push(batch.clone())?;
+                        }
                         return Ok(Some((batch, 0)));
                     }
                 }
@@ -132,6 +225,12 @@ impl RowSource {
         }
         Ok(None)
     }
+}
+
+/// A cursor without SCROLL is asked for rows that it has passed.
+pub fn forward_only() -> SqlError {
+    SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "cursor can only scan forward")
+        .hint("Declare it with SCROLL: then it keeps its rows.")
 }
 
 /// The columns as the client is told of them. `formats` are the codes of Bind: none for all text, one for all, or one

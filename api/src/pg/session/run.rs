@@ -7,16 +7,17 @@ use datafusion::sql::sqlparser::ast::Expr;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::copy::CopyOutResponse;
 use pgwire::messages::data::{FieldDescription, RowDescription};
-use probepilot_sql::statement::Statement;
+use probepilot_sql::statement::{Fetch, Statement};
 use probepilot_sql::{SqlError, SqlState};
 
 use super::Connection;
 use super::block::Status;
-use super::command::{Command, Fetch, Motion};
+use super::command::Command;
 use super::copy::CopyFormat;
 use super::link::Failure;
 use super::portal::{Portal, Prepared, State};
 use super::rows::{Framing, RowSource, text_rows, wire_columns};
+use super::scroll::Kept;
 use crate::pg::backend::{Outcome, Plan};
 use crate::pg::encode::WireColumn;
 use crate::pg::wire::Severity;
@@ -66,7 +67,7 @@ impl Connection {
         Ok(match command.as_ref() {
             Command::Run => prepared.query_schema(),
             Command::Fetch(Fetch { name, send: true, .. }) => {
-                let cursor = self.portals.cursor(name)?;
+                let cursor = self.portals.cursor(&probepilot_sql::names::folded(name))?;
                 cursor.prepared.query_schema()
             }
             Command::Execute { name, .. } => self.statements.get(name)?.query_schema(),
@@ -114,6 +115,7 @@ impl Connection {
                 self.stream(portal, rows_max, show).await?;
             }
             Command::Copy { format, .. } => self.copy_out(portal, &statement, format).await?,
+            Command::CopyIn { table, columns, format } => self.copy_in(portal, table, columns, format).await?,
             Command::Fetch(fetch) => self.fetch(portal, fetch, rows_max, show).await?,
             Command::Execute { name, arguments } => {
                 let mut inner = match std::mem::replace(&mut portal.state, State::Finished) {
@@ -144,7 +146,7 @@ impl Connection {
 
     fn open_text(&self, portal: &mut Portal, statement: &Statement, names: &[&str], rows: &[Vec<String>]) {
         if matches!(portal.state, State::Ready) {
-            let rows = RowSource::new(text_rows(names, rows), statement);
+            let rows = RowSource::new(text_rows(names, rows), statement, None);
             portal.state = State::Streaming(Box::new(rows), "SHOW");
         }
     }
@@ -160,7 +162,8 @@ impl Connection {
         let outcome = if plan.schema().is_some() { self.link.guard(run).await?? } else { run.await? };
         match outcome {
             Outcome::Rows { stream, tag } => {
-                portal.state = State::Streaming(Box::new(RowSource::new(stream, statement)), tag);
+                let kept = portal.scroll.then(|| Kept::new(Arc::clone(&self.cursor_memory)));
+                portal.state = State::Streaming(Box::new(RowSource::new(stream, statement, kept)), tag);
                 Ok(true)
             }
             Outcome::Done { tag, notices } => {
@@ -236,78 +239,6 @@ impl Connection {
         self.link.outbox.put_tag(&format!("COPY {}", sent.rows));
         portal.state = State::Finished;
         Ok(())
-    }
-
-    /// Takes rows from a cursor. `portal` is the FETCH itself, whose formats count unless the cursor is binary.
-    async fn fetch(
-        &mut self,
-        portal: &mut Portal,
-        fetch: &Fetch,
-        rows_max: Option<u64>,
-        show: Show,
-    ) -> Result<(), Failure> {
-        let word = if fetch.send { "FETCH" } else { "MOVE" };
-        if matches!(portal.state, State::Finished) {
-            self.link.outbox.put_tag(&format!("{word} 0"));
-            return Ok(());
-        }
-        self.portals.cursor(&fetch.name)?;
-        let mut cursor = self.portals.take("cursor", &fetch.name)?;
-        let Some((statement, _)) = cursor.prepared.parsed.clone() else {
-            return Err(SqlError::internal("a cursor has no query", "it was declared empty").into());
-        };
-        let schema = cursor.prepared.query_schema();
-        let schema = schema.ok_or_else(|| SqlError::internal("a cursor has no columns", "its plan has no schema"))?;
-        let formats = if cursor.formats.is_empty() { &portal.formats } else { &cursor.formats };
-        let columns = wire_columns(&schema, formats)?;
-        self.open(&mut cursor, &statement).await?;
-        if show == Show::Described && fetch.send {
-            self.put_row_description(&columns);
-        }
-        let zone = self.zone();
-        let mut taken = 0;
-        portal.state = match &mut cursor.state {
-            State::Streaming(rows, _) => {
-                let mut wanted;
-                if let State::Fetching(left, sent) = portal.state {
-                    (wanted, taken) = (left, sent);
-                } else {
-                    let skipped;
-                    (skipped, wanted) = steps(fetch.motion, rows.position)?;
-                    rows.send(&mut self.link, &columns, &zone, Some(skipped), Framing::Skip).await?;
-                }
-                let framing = if fetch.send { Framing::Rows } else { Framing::Skip };
-                // What is passed over is no row of the portal's.
-                let rows_max = rows_max.filter(|_| fetch.send);
-                let now = wanted.into_iter().chain(rows_max).min();
-                let sent = rows.send(&mut self.link, &columns, &zone, now, framing).await?;
-                taken += sent.rows;
-                wanted = wanted.map(|wanted| wanted - sent.rows);
-                if sent.finished || wanted == Some(0) { State::Finished } else { State::Fetching(wanted, taken) }
-            }
-            _ => State::Finished,
-        };
-        self.portals.put_back(fetch.name.clone(), cursor);
-        if matches!(portal.state, State::Fetching(..)) {
-            self.link.outbox.put_empty(b's');
-        } else {
-            self.link.outbox.put_tag(&format!("{word} {taken}"));
-        }
-        Ok(())
-    }
-}
-
-/// How many rows to pass over and how many to take, from a row number.
-fn steps(motion: Motion, position: u64) -> Result<(u64, Option<u64>), SqlError> {
-    let backward = || {
-        SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "cursor can only scan forward")
-            .hint("Cursors read their rows once. Declare it again to start over.")
-    };
-    match motion {
-        Motion::Forward(count) => Ok((0, count)),
-        Motion::Relative(rows) => Ok((rows - 1, Some(1))),
-        Motion::Absolute(row) if row > position => Ok((row - position - 1, Some(1))),
-        Motion::Absolute(_) | Motion::Backward => Err(backward()),
     }
 }
 

@@ -43,8 +43,9 @@ pub enum Message {
     Terminate,
     /// A password, or a step of SASL.
     Password(Bytes),
-    /// Rows of a COPY FROM that has already failed: passed over.
-    Copy,
+    CopyData(Bytes),
+    CopyDone,
+    CopyFail(String),
     /// The fast-path call, which we do not have.
     FunctionCall,
 }
@@ -177,7 +178,9 @@ fn read_message(kind: u8, frame: Bytes) -> Result<Message, SqlError> {
         b'S' => Message::Sync,
         b'X' => Message::Terminate,
         b'p' => return Ok(Message::Password(body.0)),
-        b'd' | b'c' | b'f' => return Ok(Message::Copy),
+        b'd' => return Ok(Message::CopyData(body.0)),
+        b'c' => Message::CopyDone,
+        b'f' => Message::CopyFail(body.text()?),
         b'F' => return Ok(Message::FunctionCall),
         other => return Err(violation(format!("invalid frontend message type {other}"))),
     };

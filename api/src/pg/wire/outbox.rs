@@ -110,6 +110,7 @@ fn fields(severity: Severity, error: &SqlError) -> Vec<(u8, String)> {
         vec![(b'S', word.clone()), (b'V', word), (b'C', error.state.0.to_owned()), (b'M', clean(&error.message))];
     fields.extend(error.detail.as_deref().map(|detail| (b'D', clean(detail))));
     fields.extend(error.hint.as_deref().map(|hint| (b'H', clean(hint))));
+    fields.extend(error.context.as_ref().map(|context| (b'W', clean(&context.0))));
     fields.extend(error.position.map(|position| (b'P', position.to_string())));
     fields
 }

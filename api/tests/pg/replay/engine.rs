@@ -5,8 +5,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use futures::TryStreamExt;
-use probepilot_api::pg::backend::{Account, Backend, Client, Outcome, Plan, Session};
+use probepilot_api::pg::backend::{Account, Backend, Client, CopyTarget, Outcome, Plan, SavedSettings, Session};
 use probepilot_query::engine::session::Prepared;
 use probepilot_query::{Engine, SessionOptions};
 use probepilot_sql::SqlError;
@@ -53,6 +54,10 @@ impl Session for EngineSession {
         Ok(Arc::new(EnginePlan { session: Arc::clone(&self.0), prepared }))
     }
 
+    async fn copy_in(&self, _: &Arc<str>, _: &ObjectName, _: &[Ident]) -> Result<Box<dyn CopyTarget>, SqlError> {
+        Err(SqlError::unsupported("only rows that are there are asked for here"))
+    }
+
     fn setting(&self, name: &str) -> Option<String> {
         self.0.settings().lock().get(name).ok()
     }
@@ -63,6 +68,22 @@ impl Session for EngineSession {
 
     fn set(&self, name: &str, value: &str) -> Result<(), SqlError> {
         self.0.settings().lock().set(name, value)
+    }
+
+    fn set_local(&self, name: &str, value: &str) -> Result<(), SqlError> {
+        self.0.settings().lock().set_local(name, value)
+    }
+
+    fn end_local(&self) {
+        self.0.settings().lock().end_local();
+    }
+
+    fn save_settings(&self) -> SavedSettings {
+        Box::new(self.0.settings().lock().clone())
+    }
+
+    fn restore_settings(&self, saved: &SavedSettings) {
+        self.0.settings().lock().clone_from(saved.downcast_ref().unwrap());
     }
 
     fn reset(&self, name: &str) -> Result<(), SqlError> {

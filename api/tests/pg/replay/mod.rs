@@ -65,7 +65,8 @@ async fn captured_queries_are_answered_as_by_postgresql() {
     let Some(oracle) = Oracle::start() else { return };
     let engine = schema::engine().await;
     oracle.psql("probepilot", &schema::sql(&engine));
-    let server = Server::over(Arc::new(engine::EngineBackend(engine)), Arc::default(), DoorOptions::default(), None).await;
+    let server =
+        Server::over(Arc::new(engine::EngineBackend(engine)), Arc::default(), DoorOptions::default(), None).await;
 
     let ours = async || Raw::login(&server).await.0;
     let theirs = async || {
