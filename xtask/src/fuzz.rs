@@ -25,7 +25,7 @@ struct Target {
     words: Option<&'static str>,
 }
 
-const TARGETS: [Target; 3] = [
+const TARGETS: [Target; 5] = [
     Target {
         name: "statements",
         seeds: &["fuzz/seeds/statements", "collector-ebpf/probes", "sql-examples"],
@@ -37,6 +37,8 @@ const TARGETS: [Target; 3] = [
         seeds: &["fuzz/seeds/formats", "collector-ebpf/tests/fixture/events"],
         words: Some("fuzz/formats.dict"),
     },
+    Target { name: "startup", seeds: &["fuzz/seeds/startup"], words: Some("fuzz/startup.dict") },
+    Target { name: "messages", seeds: &["fuzz/seeds/messages"], words: None },
 ];
 
 /// `[TARGET] [SECONDS]`: builds the targets and runs one, or each in turn. What makes one fail is in `fuzz/artifacts`.

@@ -26,7 +26,7 @@ const MAY_USE: [(&str, &[&str]); 8] = [
         ],
     ),
     ("xtask", &[]),
-    ("probepilot-fuzz", &["probepilot-sql", "probepilot-collector-ebpf"]),
+    ("probepilot-fuzz", &["probepilot-sql", "probepilot-collector-ebpf", "probepilot-api"]),
 ];
 
 /// Crates that one of ours hides from the others.
