@@ -12,8 +12,8 @@ use super::read::helper;
 use crate::object::MemberSet;
 
 /// Bytes of a program's frame: the machine's limit of 512, less the least that the kernel counts for the frame of the
-/// function which calls it.
-pub const FRAME_BYTES_MAX: i16 = 480;
+/// function which calls it, less two words of the function in which programs of one hook are joined.
+pub const FRAME_BYTES_MAX: i16 = 464;
 
 /// The right side of AND and OR is emitted twice (for a left side that is NULL) up to this size; a larger one once, with
 /// a frame slot.
