@@ -76,6 +76,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         manifest: lake.watch(),
         store: Arc::clone(&store.objects),
         rows: Arc::clone(&rows),
+        gathering: Some(Arc::clone(&node) as _),
         stream,
         live_tables,
         accounts: engine_accounts(&control),

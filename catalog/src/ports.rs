@@ -36,6 +36,16 @@ pub trait Rows: Send + Sync + 'static {
     async fn checkpoint(&self) -> Result<i64, SqlError>;
 }
 
+/// Where rows gather before they are appended to the log. Implemented by the node; asked by the engine before a statement
+/// takes its snapshot, so that it sees every event that happened before it began.
+#[async_trait]
+pub trait Gathering: Send + Sync + 'static {
+    /// Has everything that happened so far appended, and returns the sequence up to which a reader must read to see it.
+    ///
+    /// Waits for a bounded time; what is not appended by then the statement does not see.
+    async fn settle(&self) -> u64;
+}
+
 /// Rows of a query as they come.
 pub struct RowStream {
     /// The columns.

@@ -44,7 +44,7 @@ pub enum MapRef {
     /// ring or NULL.
     ///
     /// Submit with flags 0: the kernel then wakes the reader exactly when the record is the first of an idle ring. The
-    /// reader drains 2 ms later, in which even a small ring does not fill, so there are at most 500 wakes a second and none when
+    /// reader lets records gather and looks at the rings before one can fill, so there are few wakes, and none when
     /// idle. (A question to `bpf_ringbuf_query` before the reserve would race with the reader falling asleep.)
     Rings,
     /// A per-CPU array with one entry: a u64 for each of [`Counter`], at [`Counter::offset`].

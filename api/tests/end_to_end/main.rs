@@ -6,6 +6,7 @@ mod refusals; // Wrong input and a second server.
 mod rest; // REST with curl.
 mod sqllogic; // SQL by example.
 mod kernel_shutdown; // SIGTERM drains and commits.
+mod kernel_fresh; // A query sees what happened before it.
 mod kernel_pairs; // Two hooks joined.
 mod kernel_windows; // Aggregates in the kernel.
 mod kernel_budgets; // Probes that take too much, and those whose time is over.

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::common::Common;
 use super::cpu;
@@ -25,6 +25,16 @@ const RING_BYTES_MAX: usize = 1 << 30;
 
 /// Events taken from epoll at once; what is left is taken at the next call.
 const EPOLL_EVENTS_MAX: usize = 16;
+
+/// Records do not gather any longer when a ring is filled to this part.
+const GATHERED_PART: usize = 8;
+
+/// What a CPU may write into its ring in a microsecond, bytes: four million records of 64 bytes in a second. It says how
+/// often we look at rings that gather.
+const FLOOD_BYTES_PER_US: usize = 256;
+
+/// Rings that gather are not looked at more often.
+const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 /// What epoll says for the descriptor of [`Interrupter`].
 const INTERRUPT_TOKEN: u64 = u64::MAX;
@@ -78,7 +88,7 @@ impl RingWatch {
     }
 }
 
-/// Ends a [`Rings::wait`] from another thread.
+/// Ends a [`Rings::wait`] or [`Rings::gather`] from another thread.
 #[derive(Clone, Debug)]
 pub struct Interrupter(Arc<OwnedFd>);
 
@@ -174,10 +184,11 @@ impl Rings {
         self.rings.iter_mut().map(|ring| ring.drain(&mut on_record)).sum()
     }
 
-    /// Sleeps until a program wakes us, an [`Interrupter`] does, or `timeout` is over. Says whether records are there.
+    /// Sleeps until a program wakes us, an [`Interrupter`] does, or `timeout` is over. Says whether records may gather now:
+    /// some are there, and nobody interrupts.
     ///
     /// Records that came before the call end it at once. Programs wake us for the first record after a complete
-    /// [`Rings::drain`]; so sleep here, give the records a moment to gather, drain, and come back.
+    /// [`Rings::drain`]; so sleep here, let the records [gather](Rings::gather), drain, and come back.
     pub fn wait(&self, timeout: Duration) -> bool {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EPOLL_EVENTS_MAX];
         // Rounded up: a wait must not turn into a busy loop.
@@ -187,12 +198,46 @@ impl Rings {
             libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), EPOLL_EVENTS_MAX as i32, timeout_ms)
         };
         let woken = &events[..usize::try_from(count).unwrap_or(0)];
-        if woken.iter().any(|event| event.u64 == INTERRUPT_TOKEN) {
-            let mut counted = [0_u8; 8];
-            // SAFETY: an eventfd gives eight bytes. It does not block, and an empty one is no harm.
-            unsafe { libc::read(self.interrupt.as_raw_fd(), counted.as_mut_ptr().cast(), counted.len()) };
+        let interrupted = woken.iter().any(|event| event.u64 == INTERRUPT_TOKEN);
+        if interrupted {
+            self.take_interrupts();
         }
-        woken.iter().any(|event| event.u64 != INTERRUPT_TOKEN)
+        !interrupted && !woken.is_empty()
+    }
+
+    /// Sleeps while records gather: for `time`, but only until an [`Interrupter`] says so or a ring is filled to an eighth.
+    /// A flood is noticed before it fills a ring.
+    pub fn gather(&self, time: Duration) {
+        let ring_bytes = self.common.ring_bytes();
+        let flood = Duration::from_micros((ring_bytes / GATHERED_PART / FLOOD_BYTES_PER_US) as u64);
+        let look = flood.max(LOOK_INTERVAL_MIN);
+        let end = Instant::now() + time;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.interrupted_within(left.min(look)) {
+                return;
+            }
+            if self.rings.iter().any(|ring| ring.filled_bytes() > ring_bytes / GATHERED_PART) {
+                return;
+            }
+        }
+    }
+
+    fn interrupted_within(&self, time: Duration) -> bool {
+        let mut interrupt = libc::pollfd { fd: self.interrupt.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let time = libc::timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() };
+        // SAFETY: one descriptor and a time, both of which live through the call; no mask of signals.
+        let ready = unsafe { libc::ppoll(&raw mut interrupt, 1, &raw const time, std::ptr::null()) };
+        if ready > 0 {
+            self.take_interrupts();
+        }
+        ready > 0
+    }
+
+    fn take_interrupts(&self) {
+        let mut counted = [0_u8; 8];
+        // SAFETY: an eventfd gives eight bytes. It does not block, and an empty one is no harm.
+        unsafe { libc::read(self.interrupt.as_raw_fd(), counted.as_mut_ptr().cast(), counted.len()) };
     }
 }
 
@@ -230,6 +275,11 @@ impl Ring {
         let consumer = Arc::new(mapped(page, 0, libc::PROT_READ | libc::PROT_WRITE)?);
         let producer = Arc::new(mapped(page + 2 * bytes, page, libc::PROT_READ)?);
         Ok(Ring { map, consumer, producer, mask: bytes - 1, position: 0, published: 0 })
+    }
+
+    /// What programs have written and we have not read.
+    fn filled_bytes(&self) -> usize {
+        self.producer.position(Ordering::Relaxed).wrapping_sub(self.position)
     }
 
     fn drain(&mut self, on_record: &mut impl FnMut(&[u8])) -> usize {

@@ -100,6 +100,7 @@ pub fn program(hook: &Arc<Hook>, name: &str) -> ProgramObject {
 }
 
 /// A program by hand that counts its runs, and in each reads memory of the process that is not there.
+#[allow(dead_code, reason = "not every test that makes programs by hand needs one that faults")]
 pub fn faulting_program(hook: &Arc<Hook>) -> ProgramObject {
     let op = |code, dst, src, off, imm| Insn { code, dst, src, off, imm };
     let counter = Counter::Events.offset();

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use probepilot_collector_ebpf::decode::ClockOffset;
 use probepilot_collector_ebpf::load::{Interrupter, RingWatch, Rings};
@@ -16,30 +16,15 @@ use crate::node::outbox::{Item, Outbox};
 use crate::node::record::RecordHeader;
 use crate::node::slot::Slot;
 
-/// How long records gather after the ring woke us.
-#[derive(Clone, Copy, Debug)]
-pub struct Gather {
-    /// After it was idle.
-    pub idle: Duration,
-    /// When it wakes us again at once. Each batch costs some wakes of threads, whatever its size.
-    pub busy: Duration,
-}
+/// How long records of stored probes gather, unless somebody asks for them: the engine does before a statement reads, so
+/// a query sees whatever happened before it, however long records gather. Each batch costs some 300 µs, whatever
+/// its size; with 20 of them in a second that is under one hundredth of a core.
+///
+/// It is also what is lost when this process is killed.
+pub const STORED_GATHER: Duration = Duration::from_millis(50);
 
-impl Gather {
-    /// The same always.
-    pub const fn always(time: Duration) -> Gather {
-        Gather { idle: time, busy: time }
-    }
-}
-
-/// For stored probes: a row has 10 ms to become visible. Some 300 batches a second at most.
-pub const STORED_GATHER: Gather = Gather { idle: Duration::from_millis(2), busy: Duration::from_millis(3) };
-
-/// A ring that wakes us so soon after it was emptied is busy.
-const BUSY_AGAIN: Duration = Duration::from_millis(2);
-
-/// For a live query.
-pub const LIVE_GATHER: Gather = Gather::always(Duration::from_micros(200));
+/// The same for a live query, whose client waits for each row.
+pub const LIVE_GATHER: Duration = Duration::from_micros(200);
 
 /// From the answer to a hand-over to its moment.
 pub const HAND_OVER_DELAY: Duration = Duration::from_millis(1);
@@ -59,43 +44,65 @@ enum Command {
     /// Empties the rings, makes the last batch of a program and forgets it. Records that come later count as nobody's.
     Remove { number: u32, done: oneshot::Sender<()> },
     /// Empties the rings, hands the rows on, and answers.
-    Settle(mpsc::SyncSender<()>),
+    Settle(Settled),
     /// Empties the rings and ends.
     Stop,
 }
 
-/// Lets one drain wait until another has told all it can know by now.
+/// Called when a drain has settled; dropped uncalled when it never will.
+type Settled = Box<dyn FnOnce() + Send>;
+
+/// Lets others wait until a drain has told all it can know by now.
 #[derive(Clone)]
 pub struct Settler {
     commands: mpsc::Sender<Command>,
     interrupter: Interrupter,
     watch: RingWatch,
-    /// Whether the other drain has records that it has not handed on.
+    /// Whether the drain has records that it has not handed on.
     at_work: Arc<AtomicBool>,
 }
 
 impl Settler {
-    /// Waits until the other drain has emptied its rings once more, at most [`SETTLE_MAX`].
+    /// Blocks until the drain has emptied its rings once more, at most [`SETTLE_MAX`].
     pub fn settle(&self) {
+        let (done, wait) = mpsc::sync_channel(1);
+        let asked = self.ask(Box::new(move || {
+            let _ = done.send(());
+        }));
+        if asked && wait.recv_timeout(SETTLE_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::debug!("rows were made before the feeds had told everything");
+        }
+    }
+
+    /// Waits until the drain has handed on every record that programs have made by now.
+    pub async fn settled(&self) {
+        let (done, wait) = oneshot::channel();
+        let asked = self.ask(Box::new(move || {
+            let _ = done.send(());
+        }));
+        if asked {
+            // A drain that has stopped drops its end.
+            let _ = wait.await;
+        }
+    }
+
+    /// Says whether there is something to wait for.
+    fn ask(&self, done: Settled) -> bool {
         // In this order: what was taken from a ring that is empty is at work until it is handed on.
         if self.watch.is_empty() && !self.at_work.load(Ordering::SeqCst) {
-            return;
+            return false;
         }
-        let (done, wait) = mpsc::sync_channel(1);
         // A drain that has stopped has nothing to tell.
-        if self.commands.send(Command::Settle(done)).is_ok() {
-            self.interrupter.interrupt();
-            if wait.recv_timeout(SETTLE_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
-                tracing::debug!("rows were made before the feeds had told everything");
-            }
-        }
+        let asked = self.commands.send(Command::Settle(done)).is_ok();
+        self.interrupter.interrupt();
+        asked
     }
 }
 
 /// How rings are drained.
 pub struct DrainOptions {
-    /// How long records gather.
-    pub gather: Gather,
+    /// How long records gather after the first of them, unless a ring fills or somebody waits for the drain.
+    pub gather: Duration,
     /// Where tables' rows go; without one only feeds and live queries may be added.
     pub outbox: Option<Outbox>,
     /// Who is heard before rows are made.
@@ -184,7 +191,7 @@ impl Drop for Drain {
 
 struct Worker {
     rings: Rings,
-    gather: Gather,
+    gather: Duration,
     at_work: Arc<AtomicBool>,
     outbox: Option<Outbox>,
     settler: Option<Settler>,
@@ -199,9 +206,8 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         loop {
-            let emptied = Instant::now();
             if self.rings.wait(IDLE_WAIT) {
-                thread::sleep(if emptied.elapsed() < BUSY_AGAIN { self.gather.busy } else { self.gather.idle });
+                self.rings.gather(self.gather);
             }
             let mut removed = Vec::new();
             let mut settled = Vec::new();
@@ -225,9 +231,7 @@ impl Worker {
             self.drain();
             self.flush();
             self.at_work.store(false, Ordering::SeqCst);
-            for done in settled {
-                let _ = done.send(());
-            }
+            settled.into_iter().for_each(|done| done());
             for (number, done) in removed {
                 self.slots.remove(&number);
                 let _ = done.send(());

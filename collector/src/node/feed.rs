@@ -13,7 +13,7 @@ use probepilot_sql::parse::parse_one;
 use probepilot_sql::statement::Statement;
 use probepilot_sql::{SqlError, SqlState};
 
-use crate::node::drain::{DrainOptions, Gather, Settler};
+use crate::node::drain::{DrainOptions, Settler};
 use crate::node::engine::{Engine, RunOptions, Running};
 use crate::node::loss::Tally;
 use crate::node::processes::{ExecEvent, ExitEvent, ForkEvent, Processes};
@@ -58,7 +58,7 @@ type Take = fn(&Processes, &RecordBatch) -> Option<()>;
 impl Feed {
     /// Compiles, loads and attaches. Blocks: up to 60 ms.
     pub fn start(kernel: &Kernel, processes: &Arc<Processes>) -> Result<Feed, SqlError> {
-        let drain = DrainOptions { gather: Gather::always(GATHER), outbox: None, settler: None };
+        let drain = DrainOptions { gather: GATHER, outbox: None, settler: None };
         let engine = Engine::start(RING_BYTES, drain)
             .map_err(|error| SqlError::new(SqlState::INSUFFICIENT_RESOURCES, error.to_string()).caused_by(error))?;
         let engine = Arc::new(engine);

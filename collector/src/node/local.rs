@@ -8,7 +8,7 @@ use arrow::array::Array;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use probepilot_catalog::ports::{self, Explain, Hooks, LiveTable, RowStream, Rows};
+use probepilot_catalog::ports::{self, Explain, Gathering, Hooks, LiveTable, RowStream, Rows};
 use probepilot_catalog::probe::{EVERY_PROBE, ProbeHealth, ProbeId, ProbePlan, ProbeReport, ProbeSpec, ProbeStarted};
 use probepilot_catalog::table::{Column, TableKind};
 use probepilot_collector_ebpf::capability;
@@ -39,6 +39,9 @@ use crate::node::slot::Target;
 /// Bytes of the rings of all stored probes together, when nobody says otherwise.
 pub const RING_BYTES_DEFAULT: usize = 64 << 20;
 
+/// How long a statement waits for events that happened before it, when there is more to do than is done at once.
+const SETTLE_MAX: Duration = Duration::from_millis(100);
+
 /// How long `EXPLAIN ANALYZE` measures.
 const ANALYZE_TIME: Duration = Duration::from_secs(1);
 
@@ -66,6 +69,7 @@ pub struct NodeOptions {
 /// A node with its probes. Call [`Node::shutdown`] before dropping it.
 pub struct Node {
     name: Arc<str>,
+    rows: Arc<dyn Rows>,
     probes: Arc<Probes>,
     outbox: Mutex<Option<Outbox>>,
     feed: Mutex<Option<Feed>>,
@@ -87,7 +91,7 @@ impl Node {
         let cpu_percent_max = cpu_percent_max * cpus as f64;
         let name: Arc<str> = name.into();
         let epoch = unix_now_ns() as u64;
-        let (outbox, appender) = Outbox::start(rows, name.clone(), epoch);
+        let (outbox, appender) = Outbox::start(rows.clone(), name.clone(), epoch);
         let writer = health.map(|tables| HealthWriter::new(outbox.clone(), tables, name.clone(), epoch));
         let prepared = tokio::task::spawn_blocking({
             let (name, outbox) = (name.clone(), outbox.clone());
@@ -106,6 +110,7 @@ impl Node {
         let watcher = tokio::spawn(health::watch(Arc::downgrade(&probes)));
         Arc::new(Node {
             name,
+            rows,
             probes,
             outbox: Mutex::new(Some(outbox)),
             feed: Mutex::new(feed),
@@ -293,6 +298,23 @@ impl ports::Node for Node {
 
     fn reports(&self) -> Vec<ProbeReport> {
         self.probes.reports()
+    }
+}
+
+#[async_trait]
+impl Gathering for Node {
+    async fn settle(&self) -> u64 {
+        let settled = async {
+            // Without an engine only health and losses are written, and they do not gather.
+            if let Ok(engine) = self.probes.engine() {
+                engine.settler().settled().await;
+            }
+            self.flush().await;
+        };
+        if tokio::time::timeout(SETTLE_MAX, settled).await.is_err() {
+            tracing::debug!("a statement began before all that had happened was in the log");
+        }
+        self.rows.head()
     }
 }
 

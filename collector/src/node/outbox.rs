@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use crate::node::clock::monotonic_now_ns;
 use crate::node::loss::{Cause, Tally};
 
-/// Parcels waiting for the log. One is made in 2 to 3 ms, so this is half a second; when full, rows are lost as
-/// `queue_full`.
+/// Parcels waiting for the log. One is made in a millisecond when statements keep asking, or when rings fill, so this is
+/// at least a quarter of a second; when full, rows are lost as `queue_full`.
 pub const QUEUE_PARCELS_MAX: usize = 256;
 
 /// Memory of the rows waiting for the log, bytes; when full, rows are lost as `queue_full`.
@@ -79,6 +79,10 @@ impl Outbox {
 
     /// Waits until everything sent so far was taken by the log or refused by it.
     pub async fn flush(&self) {
+        // Rows leave this count when their fate is known.
+        if self.queued_bytes.load(Ordering::Acquire) == 0 {
+            return;
+        }
         let (done, wait) = oneshot::channel();
         // When the task is gone, nothing waits any more.
         if self.sender.send(Parcel::Flush(done)).await.is_ok() {
@@ -111,7 +115,7 @@ impl Appender {
             match parcel {
                 Parcel::Items(items, bytes) => {
                     self.append(items).await;
-                    self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                    self.queued_bytes.fetch_sub(bytes, Ordering::Release);
                 }
                 Parcel::Flush(done) => {
                     let _ = done.send(());

@@ -2,6 +2,7 @@
 
 pub mod settings; // A session's settings.
 pub mod session; // Prepare and execute.
+mod catch_up; // Before a statement's snapshot.
 pub mod statement; // What a running statement may ask: its snapshot, its session.
 pub mod queries; // What is running, and how it is stopped.
 mod names; // Table names to providers.
@@ -26,7 +27,7 @@ use datafusion::optimizer::Analyzer;
 use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 use probepilot_catalog::manifest::Manifest;
-use probepilot_catalog::ports::{LiveTable, Rows};
+use probepilot_catalog::ports::{Gathering, LiveTable, Rows};
 use probepilot_sql::SqlError;
 use tokio::sync::watch;
 
@@ -52,6 +53,8 @@ pub struct EngineOptions {
     pub store: Arc<dyn ObjectStore>,
     /// The log the tail is fed from.
     pub rows: Arc<dyn Rows>,
+    /// Where rows gather before they reach the log; `None` when others are asked for theirs, or nobody makes any here.
+    pub gathering: Option<Arc<dyn Gathering>>,
     /// The log's stream, as the manifest's watermark names it.
     pub stream: String,
     /// Tables of other parts whose rows are made when they are read.
@@ -86,6 +89,7 @@ pub type Accounts = Arc<dyn Fn() -> Vec<Account> + Send + Sync>;
 pub struct Engine {
     manifest: watch::Receiver<Arc<Manifest>>,
     tail: Arc<Tail>,
+    gathering: Option<Arc<dyn Gathering>>,
     stream: String,
     live_tables: Vec<Arc<dyn LiveTable>>,
     accounts: Accounts,
@@ -96,7 +100,7 @@ pub struct Engine {
     /// What every statement's state is cloned from.
     state: SessionState,
     next_process_id: AtomicI32,
-    _feed: Feed,
+    feed: Feed,
 }
 
 impl fmt::Debug for Engine {
@@ -114,6 +118,7 @@ impl Engine {
             manifest,
             store,
             rows,
+            gathering,
             stream,
             mut live_tables,
             accounts,
@@ -132,6 +137,7 @@ impl Engine {
         Ok(Arc::new(Engine {
             manifest,
             tail,
+            gathering,
             stream,
             live_tables,
             accounts,
@@ -140,7 +146,7 @@ impl Engine {
             losses: Book::default(),
             state,
             next_process_id: AtomicI32::new(1),
-            _feed: feed,
+            feed,
         }))
     }
 

@@ -196,6 +196,9 @@ impl Session {
         match work {
             Work::Query(plan) => {
                 let (running, deadline) = self.start(text);
+                let caught_up =
+                    async { self.engine.catch_up(plan).await.map_err(|error| errors::translate(error, text)) };
+                stream::guarded(&running, deadline, caught_up).await?;
                 let (statement, state) = self.state();
                 let rows = async {
                     let plan = plan::bind(plan, &prepared.parameters, parameters)?;

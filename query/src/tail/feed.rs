@@ -22,6 +22,8 @@ const RESUBSCRIBE_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Feed {
     task: JoinHandle<()>,
+    /// The newest sequence that is in the tail or in a segment.
+    reached: watch::Receiver<u64>,
 }
 
 impl Feed {
@@ -41,7 +43,7 @@ impl Feed {
         let wanted = rows.head().max(committed);
         let (progress, mut reached) = watch::channel(committed);
         let work = Work { tail, rows, stream, manifest, credit, progress };
-        let feed = Feed { task: tokio::spawn(work.run(committed)) };
+        let feed = Feed { reached: reached.clone(), task: tokio::spawn(work.run(committed)) };
         let refilled = tokio::time::timeout(REFILL_WAIT_MAX, reached.wait_for(|head| *head >= wanted)).await;
         match refilled {
             Ok(Ok(_)) => Ok(feed),
@@ -50,6 +52,12 @@ impl Feed {
                 format!("the log could not be read up to entry {wanted} in {} s", REFILL_WAIT_MAX.as_secs()),
             )),
         }
+    }
+
+    /// Waits until everything up to `sequence` is in the tail or in a segment.
+    pub async fn reach(&self, sequence: u64) {
+        // It fails when the task has ended, and then nothing comes any more.
+        let _ = self.reached.clone().wait_for(|head| *head >= sequence).await;
     }
 }
 

@@ -144,6 +144,7 @@ impl Lake {
             manifest: watch,
             store: Arc::clone(&store) as Arc<dyn ObjectStore>,
             rows: Arc::new(log.clone()),
+            gathering: None,
             stream: STREAM.into(),
             live_tables: Vec::new(),
             accounts: Arc::new(|| vec![Account { name: "admin".into(), role: "admin".into() }]),

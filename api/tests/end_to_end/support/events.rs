@@ -10,7 +10,7 @@ pub const NUMBERED_PROBE: &str = "CREATE PROBE numbered WITH (max_rows_per_secon
      SELECT time, nsecs, pid, who AS number FROM tracepoint.sys_enter_getpriority WHERE which = 0 AND who >= 1000000000";
 
 /// The first number: no process is numbered so high, so that no event has an effect.
-const FIRST: u64 = 1_000_000_000;
+pub const FIRST: u64 = 1_000_000_000;
 
 /// A thread that makes numbered events at a steady rate until it is stopped: `getpriority(PRIO_PROCESS, number)`.
 pub struct Numbered {
@@ -69,8 +69,8 @@ impl Drop for Numbered {
     }
 }
 
-/// One event: asks for the priority of a process that does not exist, which changes nothing.
-fn make(number: u64) {
+/// One event, by the calling thread: asks for the priority of a process that does not exist, which changes nothing.
+pub fn make(number: u64) {
     let number = libc::id_t::try_from(number).expect("fewer than four billion events are made");
     // SAFETY: getpriority takes two numbers and touches no memory.
     unsafe { libc::getpriority(libc::PRIO_PROCESS, number) };

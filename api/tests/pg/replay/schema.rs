@@ -150,6 +150,7 @@ pub async fn engine() -> Arc<Engine> {
         manifest: watch::channel(Arc::new(manifest)).1,
         store: Arc::new(InMemory::new()),
         rows: Arc::new(Nothing),
+        gathering: None,
         stream: "test".into(),
         live_tables: TABLES.into_iter().map(|table| Arc::new(table) as Arc<dyn LiveTable>).collect(),
         accounts: Arc::new(|| vec![Account { name: "admin".into(), role: "admin".into() }]),
