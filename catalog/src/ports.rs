@@ -79,7 +79,7 @@ pub struct Explain<'a> {
     pub running: Option<ProbeId>,
     /// The program's listing too.
     pub verbose: bool,
-    /// Attaches for one second, and throws away what comes.
+    /// Attaches for one second, and counts what would be written.
     pub analyze: bool,
 }
 

@@ -194,11 +194,13 @@ pub enum Counter {
     /// Lost: a start for which there was no room, or an event for which there was none even in the state of the groups that
     /// found none.
     MapFull,
+    /// Bytes of the records that a program which only counts would have sent; the records are in `Rows`.
+    RowBytes,
 }
 
 impl Counter {
     /// All, in the order of their places.
-    pub const ALL: [Counter; 16] = [
+    pub const ALL: [Counter; 17] = [
         Counter::Events,
         Counter::Rows,
         Counter::RingFull,
@@ -215,6 +217,7 @@ impl Counter {
         Counter::UnpairedEnd,
         Counter::Aggregated,
         Counter::MapFull,
+        Counter::RowBytes,
     ];
 
     /// Bytes from the entry's start.

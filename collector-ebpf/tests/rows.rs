@@ -14,12 +14,12 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
 use datafusion::sql::sqlparser::ast;
-use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
+use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile, compile_counting};
 use probepilot_collector_ebpf::decode::{ClockOffset, RecordDecoder};
 use probepilot_collector_ebpf::functions::ProcessFacts;
 use probepilot_collector_ebpf::functions::process::NoFacts;
 use probepilot_collector_ebpf::kernel::Kernel;
-use probepilot_collector_ebpf::load::{LoadOptions, LoadedProbe, Rings};
+use probepilot_collector_ebpf::load::{LoadOptions, LoadedProbe, Rings, ring_ns};
 use probepilot_collector_ebpf::probes::builtin;
 use probepilot_sql::statement::{ProbeQuery, Statement};
 
@@ -57,11 +57,14 @@ struct Running {
 
 impl Running {
     fn start(kernel: &Kernel, sql: &str, ring_bytes: usize, rows_per_second_max: u32) -> Running {
-        let compiled = compiled(kernel, sql);
+        Running::of(&compiled(kernel, sql), ring_bytes, rows_per_second_max)
+    }
+
+    fn of(compiled: &CompiledProbe, ring_bytes: usize, rows_per_second_max: u32) -> Running {
         let rings = Rings::new(ring_bytes).unwrap();
         let options = LoadOptions { probe_id: PROBE_ID, rows_per_second_max };
         let mut probe = LoadedProbe::load(&compiled.object, &rings.common(), options)
-            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+            .unwrap_or_else(|error| panic!("{}: {error:?}", compiled.object.name));
         probe.attach().unwrap();
         Running { probe, rings, decoder: compiled.decoder() }
     }
@@ -493,4 +496,52 @@ fn bytes_of_the_process_are_as_many_as_the_event_says() {
     assert_eq!((found[0].0, found[0].1.as_deref()), (Some(0), Some(b"".as_slice())));
     let counters = running.probe.counters().unwrap();
     assert_eq!((counters.unreadable, counters.truncated), (2, 1), "{counters:?}");
+}
+
+#[test]
+fn a_program_that_counts_sends_nothing() {
+    let Some(kernel) = host() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    // Longer than what is read straight into a ring, and what is not.
+    for (length, most) in [(10, 32), (200, 256)] {
+        let path = directory.path().join("x".repeat(length)).to_str().unwrap().to_owned();
+        let sql = format!(
+            "SELECT user_string(filename, {most}) AS path, flags FROM tracepoint.sys_enter_openat \
+             WHERE pid = {} AND comm = 'opens'",
+            own_pid()
+        );
+        let options = CompileOptions {
+            name: "counts".into(),
+            node: "here".into(),
+            excluded_tgid: None,
+            stored: true,
+            weighted: false,
+        };
+        let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
+        let counting = compile_counting(&query(&sql), &kernel, &facts, &options).unwrap();
+        let mut running = Running::of(&counting, 1 << 16, 1_000_000);
+        let mut sending = Running::start(&kernel, &sql, 1 << 16, 1_000_000);
+        let opens = std::thread::Builder::new().name("opens".into());
+        let opens = opens.spawn(move || (0..5).for_each(|_| assert!(File::open(&path).is_err()))).unwrap();
+        opens.join().unwrap();
+        running.probe.detach();
+        sending.probe.detach();
+        let mut records = Vec::new();
+        sending.rings.drain(|record| records.push(record.len() as u64));
+        let (counted, sent) = (running.probe.counters().unwrap(), sending.probe.counters().unwrap());
+        assert_eq!((counted.events, counted.rows, records.len()), (5, 5, 5), "{counted:?}");
+        assert_eq!(sent.rows, 5);
+        assert_eq!(sent.row_bytes, 0);
+        assert_eq!(counted.row_bytes, records.iter().sum::<u64>(), "{counted:?} {records:?}");
+        assert_eq!(running.rings.drain(|_| {}), 0);
+    }
+}
+
+#[test]
+fn the_cost_of_sending_is_known() {
+    let Some(_) = host() else { return };
+    for bytes in [40, 100_000] {
+        let cost_ns = ring_ns(bytes).unwrap();
+        assert!(cost_ns > 1.0 && cost_ns < 5_000.0, "{cost_ns}");
+    }
 }

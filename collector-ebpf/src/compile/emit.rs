@@ -67,6 +67,15 @@ impl<'a> Part<'a> {
     }
 }
 
+/// What becomes of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// They are sent.
+    Ring,
+    /// They are made in scratch memory and counted with their bytes; nothing is sent.
+    Count,
+}
+
 /// What the program is besides the query.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings<'a> {
@@ -86,6 +95,8 @@ pub struct Settings<'a> {
     pub part: Part<'a>,
     /// What becomes of events instead of records.
     pub windows: Option<&'a WindowPlan>,
+    /// What becomes of records.
+    pub sink: Sink,
 }
 
 /// A program and what it costs.
@@ -392,6 +403,14 @@ impl<'a> Emitter<'a> {
         self.assembler.store(Width::Eight, R1, counter.offset(), R2);
     }
 
+    /// Adds R3. Uses R1 and R2.
+    fn add(&mut self, counter: Counter) {
+        self.assembler.load(Width::Eight, R1, FRAME, self.counters);
+        self.assembler.load(Width::Eight, R2, R1, counter.offset());
+        self.assembler.alu(Alu::Add, R2, R3);
+        self.assembler.store(Width::Eight, R1, counter.offset(), R2);
+    }
+
     /// Calls the helpers that the expression's leaves need.
     pub(super) fn fetch_all(&mut self, expression: &Expression) {
         let mut leaves = Vec::new();
@@ -511,7 +530,10 @@ impl<'a> Emitter<'a> {
     }
 
     fn send(&mut self) {
-        if self.layout.in_scratch() {
+        if self.settings.sink == Sink::Count {
+            self.length();
+            self.add(Counter::RowBytes);
+        } else if self.layout.in_scratch() {
             self.find_ring();
             self.assembler.mov(R1, R0);
             self.assembler.mov(R2, RECORD);

@@ -47,7 +47,7 @@ use crate::windows::WindowDecoder;
 use aggregate::WindowParts;
 use bind::Binder;
 use clauses::{Clauses, HookClause};
-use emit::{Part, Settings};
+use emit::{Part, Settings, Sink};
 use layout::Layout;
 use names::{SAMPLE_KEEP_COLUMN, START_COLUMN, Scope, Side, StartHook};
 use pair::Pair;
@@ -138,6 +138,16 @@ impl CompiledProbe {
         self.sample_keep
     }
 
+    /// Whether the kernel may let events through that become no row: what is after it decides as well.
+    pub fn filters_after_kernel(&self) -> bool {
+        !self.split.after_filters.is_empty()
+    }
+
+    /// Bytes of its longest record.
+    pub fn record_bytes_max(&self) -> u32 {
+        self.layout.bytes.into()
+    }
+
     /// The schema of its rows.
     pub fn schema(&self) -> SchemaRef {
         self.after.output_schema()
@@ -155,6 +165,30 @@ impl CompiledProbe {
 /// Whatever is wrong with the query, with its position: names (42P01, 42703, 42883), types (42804), what is not done
 /// yet (0A000), limits of programs (54000).
 pub fn compile(
+    query: &ProbeQuery,
+    kernel: &Kernel,
+    facts: &Arc<dyn ProcessFacts>,
+    options: &CompileOptions,
+) -> Result<CompiledProbe, SqlError> {
+    compile_into(Sink::Ring, query, kernel, facts, options)
+}
+
+/// As [`compile`], for measuring: the program does what it would, but makes its records in memory of its own, counts them
+/// and their bytes, and sends none. What a pair or a group needs to be counted is kept as ever.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_counting(
+    query: &ProbeQuery,
+    kernel: &Kernel,
+    facts: &Arc<dyn ProcessFacts>,
+    options: &CompileOptions,
+) -> Result<CompiledProbe, SqlError> {
+    compile_into(Sink::Count, query, kernel, facts, options)
+}
+
+fn compile_into(
+    sink: Sink,
     query: &ProbeQuery,
     kernel: &Kernel,
     facts: &Arc<dyn ProcessFacts>,
@@ -212,7 +246,11 @@ pub fn compile(
     let mut split = split::split(&scope, &schema, conjuncts, outputs)?;
     let pair = pair::of_query(&clauses, &scope, &schema, &joined, start_filters, options, &mut split)?;
     let returns = if pair.is_some() { None } else { return_hook(kernel, &hook, &split) };
-    let layout = layout::layout(&split, returns.is_some()).map_err(|refused| refused.to_sql(text))?;
+    let mut layout = layout::layout(&split, returns.is_some()).map_err(|refused| refused.to_sql(text))?;
+    if sink == Sink::Count {
+        // The record keeps its size; only its place is another.
+        layout.scratch_bytes = layout.scratch_bytes.max(layout.bytes);
+    }
     let task_offsets = task_offsets(kernel, &split).map_err(|error| error.at(position::of_span(text, hook_span)))?;
     let settings = Settings {
         text,
@@ -223,6 +261,7 @@ pub fn compile(
         task: task_offsets,
         part: Part::Whole,
         windows: None,
+        sink,
     };
     let (program, stack_bytes) =
         programs(pair.as_ref(), returns, (&split, &layout), (kernel, hook), options, settings)?;

@@ -18,6 +18,7 @@ mod fusion; // Many programs of one hook as one.
 mod attach; // Attaches and detaches.
 mod post; // What stays attached while programs come, change and go.
 mod common; // What programs have in common that one reader reads.
+mod ring_cost; // What a record's place in a ring costs.
 mod error; // Why the kernel refused.
 
 use std::io;
@@ -29,6 +30,7 @@ use std::time::Duration;
 pub use common::{Common, Measuring};
 pub use error::LoadError;
 pub use program::{ProgramInfo, Runs};
+pub use ring_cost::ring_ns;
 pub use rings::{Interrupter, RingWatch, Rings};
 pub use state::{OBJECT_AGE_MAX, STATE_AGE_MAX};
 pub use windows::WindowReader;
@@ -262,6 +264,7 @@ pub struct Counters {
     pub unpaired_end: u64,
     pub aggregated: u64,
     pub map_full: u64,
+    pub row_bytes: u64,
     /// Events that the kernel did not show to the program, as it was running already.
     pub recursion: u64,
 }
@@ -286,6 +289,7 @@ impl Counters {
             unpaired_end: self.unpaired_end + other.unpaired_end,
             aggregated: self.aggregated + other.aggregated,
             map_full: self.map_full + other.map_full,
+            row_bytes: self.row_bytes + other.row_bytes,
             recursion: self.recursion + other.recursion,
         }
     }
@@ -499,6 +503,7 @@ impl LoadedProbe {
             unpaired_end: sum(Counter::UnpairedEnd).saturating_sub(foreign_ends),
             aggregated: sum(Counter::Aggregated),
             map_full: sum(Counter::MapFull),
+            row_bytes: sum(Counter::RowBytes),
             recursion,
         })
     }

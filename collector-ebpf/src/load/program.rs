@@ -46,6 +46,24 @@ struct LoadAttributes {
     attach_btf_id: u32,
 }
 
+/// Loads a program that is attached nowhere: the kernel runs it when it is asked to.
+pub fn load_for_test(name: &str, insns: &[Insn]) -> Result<OwnedFd, LoadError> {
+    /// `BPF_PROG_TYPE_SOCKET_FILTER`, which takes no rights to run.
+    const SOCKET_FILTER: u32 = 1;
+    let bytes: Vec<u8> = insns.iter().flat_map(|insn| insn.bytes()).collect();
+    let mut attributes = LoadAttributes {
+        kind: SOCKET_FILTER,
+        insn_count: u32::try_from(insns.len()).map_err(|_| malformed(name, "it is too long"))?,
+        insns: bytes.as_ptr() as u64,
+        license: LICENSE.as_ptr() as u64,
+        name: object_name(&format!("pp_{name}")),
+        ..LoadAttributes::default()
+    };
+    // SAFETY: instructions and license live through the call and have the lengths given.
+    let loaded = unsafe { bpf_fd(Command::ProgramLoad, &mut attributes) };
+    loaded.map_err(|source| LoadError::Refused { what: format!("load the program {name}"), source })
+}
+
 /// What the kernel says about a loaded program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProgramInfo {

@@ -14,6 +14,7 @@ pub enum Command {
     MapDelete = 3,
     MapNextKey = 4,
     ProgramLoad = 5,
+    ProgramTestRun = 10,
     ObjectInfo = 15,
     RawTracepointOpen = 17,
     BtfLoad = 18,

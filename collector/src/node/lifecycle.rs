@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use probepilot_catalog::probe::{ProbeHealth, ProbeId, ProbeReport, ProbeSpec, ProbeStarted, ProbeState};
 use probepilot_collector_ebpf::capability::Missing;
-use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
+use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile, compile_counting};
 use probepilot_collector_ebpf::functions::ProcessFacts;
 use probepilot_collector_ebpf::kernel::{Hook, Kernel};
 use probepilot_collector_ebpf::load::{Counters, LoadError, Runs};
@@ -212,28 +212,29 @@ impl Probes {
 
     /// Compiles a query for this kernel, without touching its state.
     pub fn compile(&self, query: &ProbeQuery, name: &str, stored: bool) -> Result<CompiledProbe, SqlError> {
-        self.compile_as(query, name, stored, false)
+        compile(query, &*self.kernel()?, &self.facts(), &self.compile_options(name, stored))
     }
 
-    fn compile_as(
-        &self,
-        query: &ProbeQuery,
-        name: &str,
-        stored: bool,
-        weighted: bool,
-    ) -> Result<CompiledProbe, SqlError> {
-        let kernel = self.kernel()?;
-        let facts: Arc<dyn ProcessFacts> = self.processes.clone();
+    /// As [`Probes::compile`], for a program that only counts what it would send.
+    pub fn compile_counting(&self, query: &ProbeQuery, name: &str, stored: bool) -> Result<CompiledProbe, SqlError> {
+        compile_counting(query, &*self.kernel()?, &self.facts(), &self.compile_options(name, stored))
+    }
+
+    fn facts(&self) -> Arc<dyn ProcessFacts> {
+        self.processes.clone()
+    }
+
+    fn compile_options(&self, name: &str, stored: bool) -> CompileOptions {
         let (name, node) = (name.to_owned(), self.name.to_string());
-        let options = CompileOptions { name, node, excluded_tgid: Some(std::process::id()), stored, weighted };
-        compile(query, &kernel, &facts, &options)
+        CompileOptions { name, node, excluded_tgid: Some(std::process::id()), stored, weighted: false }
     }
 
     /// Compiles a statement as a stored probe, with its options.
     pub fn compile_probe(&self, probe: &CreateProbe, name: &str) -> Result<CompiledProbe, SqlError> {
         // Who has a budget of his own is told how much a row stands for when he is over it.
         let weighted = probe.options.iter().any(|option| option.name == "max_cpu_percent");
-        let mut compiled = self.compile_as(&probe.query, name, true, weighted)?;
+        let options = CompileOptions { weighted, ..self.compile_options(name, true) };
+        let mut compiled = compile(&probe.query, &*self.kernel()?, &self.facts(), &options)?;
         let keys_max = probe.options.iter().find(|option| option.name == "max_keys");
         if let Some(keys_max) = keys_max.and_then(|option| option.value.parse().ok()) {
             compiled.set_keys_max(keys_max);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::Weak;
 use std::time::Duration;
 
-use arrow::array::Array;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -12,7 +11,6 @@ use probepilot_catalog::ports::{self, Explain, Gathering, Hooks, LiveTable, RowS
 use probepilot_catalog::probe::{EVERY_PROBE, ProbeHealth, ProbeId, ProbePlan, ProbeReport, ProbeSpec, ProbeStarted};
 use probepilot_catalog::table::{Column, TableKind};
 use probepilot_collector_ebpf::capability;
-use probepilot_collector_ebpf::compile::CompiledProbe;
 use probepilot_collector_ebpf::kernel::{Kernel, KernelError};
 use probepilot_sql::statement::{CreateProbe, ProbeQuery};
 use probepilot_sql::{SqlError, SqlState};
@@ -22,19 +20,19 @@ use tokio::task::JoinHandle;
 use crate::node::clock::unix_now_ns;
 use crate::node::cmdline::CmdlineSetting;
 use crate::node::drain::{DrainOptions, STORED_GATHER, Settler};
-use crate::node::engine::{Counts, Engine, RunOptions, Running};
+use crate::node::engine::Engine;
 use crate::node::feed::Feed;
-use crate::node::health::{self, HealthTables, HealthWriter, Rates};
+use crate::node::health::{self, HealthTables, HealthWriter};
 use crate::node::health_tables::LossRow;
 use crate::node::hook_tables::{HookColumnTable, HookTable};
 use crate::node::lifecycle::{Probes, Unavailable};
-use crate::node::live::{LIVE_QUERIES_MAX, LIVE_RING_BYTES, LiveQuery};
+use crate::node::live::{LIVE_QUERIES_MAX, LiveQuery};
 use crate::node::live_queue::LiveQueue;
-use crate::node::loss::{Cause, Tally};
+use crate::node::loss::Cause;
+use crate::node::measure;
 use crate::node::outbox::Outbox;
 use crate::node::process_table::ProcessTable;
 use crate::node::processes::Processes;
-use crate::node::slot::Target;
 
 /// Bytes of the rings of all stored probes together, when nobody says otherwise.
 pub const RING_BYTES_DEFAULT: usize = 64 << 20;
@@ -45,8 +43,8 @@ const SETTLE_MAX: Duration = Duration::from_millis(100);
 /// How long `EXPLAIN ANALYZE` measures.
 const ANALYZE_TIME: Duration = Duration::from_secs(1);
 
-/// Rows in a second that `EXPLAIN ANALYZE` looks at; it counts all events.
-const ANALYZE_ROWS_PER_SECOND_MAX: u32 = 5_000;
+/// Rows in a second of a program that is loaded to be looked at, and not attached.
+const EXPLAIN_ROWS_PER_SECOND_MAX: u32 = 5_000;
 
 /// How a node is started.
 pub struct NodeOptions {
@@ -368,14 +366,15 @@ fn explain(probes: &Probes, what: Explain<'_>) -> Result<Vec<String>, SqlError> 
             return Ok(lines);
         }
     };
-    let loaded = engine.load(&compiled, ANALYZE_ROWS_PER_SECOND_MAX).map_err(|error| error.to_sql_in(&query.text))?;
+    let loaded = engine.load(&compiled, EXPLAIN_ROWS_PER_SECOND_MAX).map_err(|error| error.to_sql_in(&query.text))?;
     let info = loaded.info().map_err(|error| SqlError::internal("the kernel does not say what it loaded", error))?;
     lines.push(format!(
         "Verifier: {} instructions looked at, {} bytes of machine code, {} bytes of kernel memory",
         info.verified_insns, info.jited_bytes, info.memory_bytes
     ));
     if analyze {
-        lines.push(measure(&compiled)?);
+        let counting = probes.compile_counting(query, name, stored)?;
+        lines.push(measure::measure(&counting, || std::thread::sleep(ANALYZE_TIME))?.to_string());
     }
     Ok(lines)
 }
@@ -391,51 +390,6 @@ fn state_line(report: &ProbeReport) -> String {
     );
     parts.push(format!("{kernel_bytes} bytes of kernel memory"));
     parts.join("; ")
-}
-
-/// Attaches for a second, with rings of its own, and throws the rows away.
-fn measure(compiled: &CompiledProbe) -> Result<String, SqlError> {
-    let drain = DrainOptions { gather: STORED_GATHER, outbox: None, settler: None };
-    let engine = Engine::start(LIVE_RING_BYTES, drain)
-        .map_err(|error| SqlError::new(SqlState::INSUFFICIENT_RESOURCES, error.to_string()).caused_by(error))?;
-    // Rows and bytes that were looked at.
-    let seen = Arc::new(Mutex::new((0_usize, 0_usize)));
-    let target = Target::Feed(Box::new({
-        let seen = seen.clone();
-        move |rows| {
-            let bytes = |array: &Arc<dyn Array>| array.to_data().get_slice_memory_size().unwrap_or(0);
-            let mut seen = seen.lock();
-            seen.0 += rows.num_rows();
-            seen.1 += rows.columns().iter().map(bytes).sum::<usize>();
-        }
-    }));
-    let tally = Arc::new(Tally::default());
-    let options =
-        RunOptions { rows_per_second_max: ANALYZE_ROWS_PER_SECOND_MAX, target, tally: tally.clone(), waiting: false };
-    let engine = Arc::new(engine);
-    let _measuring = engine.measure_runs();
-    let running = Running::start(&engine, compiled, options).map_err(|error| error.to_sql())?;
-    let before = running.runs();
-    std::thread::sleep(ANALYZE_TIME);
-    let mut rates = Rates::default();
-    rates.measure(&before, &running.runs(), ANALYZE_TIME.as_secs_f64());
-    let counts = Counts::new(&running.stop(), &tally);
-    let (rows, bytes) = *seen.lock();
-    let bytes_per_row = bytes.checked_div(rows).unwrap_or(0);
-    // A second's rows; of windows those of one, as often as they come.
-    let bucket = compiled.window_decoder().and_then(|decoder| decoder.bucket());
-    let (passed, a_day) = match bucket {
-        Some(bucket) => (rows as u64, 86_400_000_000_000 / bucket.width_ns.max(1).unsigned_abs()),
-        None => (counts.events.saturating_sub(counts.filtered), 86_400),
-    };
-    let bytes_per_day = passed * bytes_per_row as u64 * a_day;
-    Ok(format!(
-        "Measured for one second: {} events, {passed} rows, {:.0} ns an event, {:.2} % of a core, {} MB a day before compression",
-        counts.events,
-        rates.ns_per_event.unwrap_or(0.0),
-        rates.cpu_percent.unwrap_or(0.0),
-        bytes_per_day / 1_000_000,
-    ))
 }
 
 #[cfg(test)]

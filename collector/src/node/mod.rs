@@ -23,6 +23,7 @@ pub mod health; // Counters, rates and costs, each second.
 pub mod lifecycle; // Probes started, replaced, stopped.
 pub mod live; // A plain SELECT on a hook.
 pub mod hook_tables; // `system.hooks` and `system.hook_columns`.
+pub mod measure; // What a query costs, counted without rows.
 pub mod local; // The node that everybody holds.
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use probepilot_sql::{SqlError, SqlState};
 
 use super::bind::{self, Binder};
 use super::clauses::Clauses;
-use super::emit::{Part, Settings};
+use super::emit::{Part, Settings, Sink};
 use super::names::Scope;
 use super::pair::{self, key::Joined};
 use super::program::{excluded, programs, return_hook, task_offsets};
@@ -160,6 +160,7 @@ pub fn compile(
         task,
         part: Part::Whole,
         windows: Some(&plan),
+        sink: Sink::Ring,
     };
     let maps = WindowMaps {
         key_bytes: layout.key_bytes().into(),
