@@ -236,6 +236,12 @@ impl Running {
         }
     }
 
+    /// As [`Running::sweep`], those older than `age`; says how many.
+    #[cfg(test)]
+    pub fn sweep_older_than(&self, age: Duration) -> u64 {
+        self.loaded().sweep_older_than(age).expect("the kernel answers")
+    }
+
     /// What the query itself keeps of 2³² events; 0 for all.
     pub fn sample_keep(&self) -> u32 {
         self.sample_keep

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -170,6 +170,8 @@ pub struct Probes {
     kernel: Mutex<Option<Arc<Kernel>>>,
     engine: Result<Arc<Engine>, Unavailable>,
     entries: Mutex<BTreeMap<ProbeId, Entry>>,
+    /// Programs of live queries: at most as many as there may be of these, and those that ended since the last one began.
+    live: Mutex<Vec<Weak<Running>>>,
     writer: Mutex<Option<HealthWriter>>,
     /// What the programs of all probes together may take, percent of one core.
     cpu_percent_max: f64,
@@ -185,8 +187,8 @@ impl Probes {
         writer: Option<HealthWriter>,
         cpu_percent_max: f64,
     ) -> Probes {
-        let (kernel, entries) = (Mutex::new(kernel), Mutex::default());
-        Probes { name, processes, kernel, engine, entries, writer: Mutex::new(writer), cpu_percent_max }
+        let (kernel, entries, live) = (Mutex::new(kernel), Mutex::default(), Mutex::default());
+        Probes { name, processes, kernel, engine, entries, live, writer: Mutex::new(writer), cpu_percent_max }
     }
 
     /// The processes of this host.
@@ -454,13 +456,26 @@ impl Probes {
         entries.iter().filter_map(|(id, entry)| Some((*id, entry.running.as_ref()?.runs()))).collect()
     }
 
-    /// Drops starts of pairs that have waited for too long.
+    /// Looks after a live query's program too, for as long as somebody else holds it.
+    pub fn look_after(&self, live: &Arc<Running>) {
+        let mut all = self.live.lock();
+        all.retain(|program| program.strong_count() > 0);
+        all.push(Arc::downgrade(live));
+    }
+
+    /// Drops starts of pairs that have waited for too long, of probes and of live queries.
     pub fn sweep(&self) {
+        self.sweep_by(Running::sweep);
+    }
+
+    /// As [`Probes::sweep`], by other rules.
+    pub fn sweep_by(&self, sweep: impl Fn(&Running)) {
         for entry in self.entries.lock().values() {
-            if let Some(running) = &entry.running {
-                running.sweep();
-            }
+            entry.running.iter().for_each(&sweep);
         }
+        // Not under the lock: whoever lets one of them go last waits for the kernel.
+        let live: Vec<Arc<Running>> = self.live.lock().iter().filter_map(Weak::upgrade).collect();
+        live.iter().for_each(|program| sweep(program));
     }
 
     /// Changes the rates of a probe.

@@ -44,7 +44,7 @@ pub struct LiveQuery {
 
 /// In the order they go.
 struct Parts {
-    program: Running,
+    program: Arc<Running>,
     _engine: Arc<Engine>,
     _permit: OwnedSemaphorePermit,
 }
@@ -69,7 +69,7 @@ impl LiveQuery {
         };
         // Windows end by themselves.
         let until_unix_ns = compiled.until_unix_ns.filter(|_| !compiled.aggregates());
-        let program = Running::start(&engine, compiled, options).map_err(|error| error.to_sql())?;
+        let program = Arc::new(Running::start(&engine, compiled, options).map_err(|error| error.to_sql())?);
         Ok(LiveQuery {
             parts: Some(Parts { program, _engine: engine, _permit: permit }),
             queue,
@@ -77,6 +77,11 @@ impl LiveQuery {
             until_unix_ns,
             notices: Arc::new(Mutex::new(compiled.notices.clone())),
         })
+    }
+
+    /// What runs in the kernel; `None` when it has ended.
+    pub fn program(&self) -> Option<&Arc<Running>> {
+        self.parts.as_ref().map(|parts| &parts.program)
     }
 
     /// The queue that ends the query when it is closed.

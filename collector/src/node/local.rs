@@ -336,7 +336,9 @@ impl Hooks for Node {
             .blocking(move |probes| {
                 let compiled = probes.compile(&query, "select", false)?;
                 probes.engine()?;
-                Ok((LiveQuery::start(&compiled, permit, settler)?, compiled))
+                let live = LiveQuery::start(&compiled, permit, settler)?;
+                live.program().into_iter().for_each(|program| probes.look_after(program));
+                Ok((live, compiled))
             })
             .await?;
         {

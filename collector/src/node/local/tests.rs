@@ -1,12 +1,13 @@
 //! Probes on the running kernel, from SQL text to rows: what happens is found exactly, what is lost is counted.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use futures::StreamExt;
 use probepilot_catalog::ports::{Hooks, Node as _};
 use probepilot_catalog::probe::{ProbeId, ProbeState};
+use probepilot_collector_ebpf::object::STATE_ENTRIES_MAX;
 use probepilot_sql::SqlState;
 
 use crate::node::local::RING_BYTES_DEFAULT;
@@ -406,4 +407,51 @@ async fn events_are_all_in_the_windows_that_are_stored() {
     assert_eq!(events, calls as i64);
     assert!(rows.iter().map(|rows| rows.num_rows()).sum::<usize>() > 1, "windows of 1 ms");
     test.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_killed_threads_leave_under_a_live_query_is_swept_and_counted() {
+    let Some(test) = test_node(RING_BYTES_DEFAULT).await else {
+        return;
+    };
+    let name = unique_name("killed");
+    // Two parts of a key do not wait with the thread but in a hash, and a killed thread makes no other call.
+    let text = format!(
+        "CREATE PROBE x AS SELECT x.ret FROM tracepoint.sys_enter_read e JOIN tracepoint.sys_exit_getpgid x \
+         ON e.tid = x.tid AND e.pid = x.pid WHERE e.comm = '{name}' AND e.fd = 0"
+    );
+    let mut rows = test.node.select(&create_probe(&text).query).await.expect("it attaches");
+    let directory = tempfile::tempdir().expect("a directory");
+    let reader = directory.path().join(&name);
+    std::fs::copy("/bin/cat", &reader).expect("cat is there");
+    const READERS: u64 = 20;
+    let swept = |age| {
+        let (swept, waiting) = (std::cell::Cell::new(0), std::cell::Cell::new(0.0));
+        test.node.probes.sweep_by(|program| {
+            swept.set(swept.get() + program.sweep_older_than(age));
+            waiting.set(program.map_fill_percent().unwrap_or_default() * f64::from(STATE_ENTRIES_MAX) / 100.0);
+        });
+        (swept.get(), waiting.get().round() as u64)
+    };
+    const LONG: Duration = Duration::from_secs(3600);
+    for _round in 0..2 {
+        let mut readers: Vec<_> = (0..READERS)
+            .map(|_| Command::new(&reader).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts"))
+            .collect();
+        wait_for(|| swept(LONG) == (0, READERS)).await;
+        for reader in &mut readers {
+            reader.kill().expect("it is ours");
+            reader.wait().expect("it ends");
+        }
+        assert_eq!(swept(LONG), (0, READERS), "what they left waits");
+        assert_eq!(swept(Duration::ZERO), (READERS, 0));
+    }
+    let down = {
+        let node = test.node.clone();
+        tokio::spawn(async move { node.shutdown().await })
+    };
+    assert!(rows.batches.next().await.is_none(), "nothing has paired");
+    down.await.expect("it goes down");
+    let expected = format!("lost {0} events (unpaired_start {0})", 2 * READERS);
+    assert_eq!(*rows.notices.lock(), [expected]);
 }
