@@ -460,3 +460,58 @@ fn conditions_of_on_say_which_events_take_part_and_those_of_where_which_pairs_ar
     let (rows, counters) = running.end();
     assert_eq!((rows.num_rows(), counters.starts, counters.events), (0, 0, 0));
 }
+
+#[test]
+fn bytes_are_those_that_were_there_when_the_call_began() {
+    let Some(kernel) = host() else { return };
+    let mut ends = [0; 2];
+    // SAFETY: the kernel writes two descriptors.
+    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    let pid = std::process::id();
+    // With the thread and in a hash; in the ring's own place and in scratch memory.
+    for (key, most) in [("e.tid = x.tid", 8), ("e.tid = x.tid AND e.pid = x.pid", 8), ("e.tid = x.tid", 300)] {
+        let sql = format!(
+            "SELECT user_bytes(e.buf, e.count, {most}) AS bytes, user_bytes(e.buf, 3) AS three, e.count, x.ret
+             FROM tracepoint.sys_enter_read e JOIN tracepoint.sys_exit_read x ON {key}
+             WHERE e.pid = {pid} AND e.fd = {}",
+            ends[0]
+        );
+        let running = Running::start(&kernel, &sql);
+        let read = |address: *mut u8, count: usize, content: &[u8]| {
+            // SAFETY: the content lives through the call; the pipe has room for it.
+            assert_eq!(unsafe { libc::write(ends[1], content.as_ptr().cast(), content.len()) }, content.len() as isize);
+            // SAFETY: where the address is ours it has room for `count` bytes; where it is not, the kernel says so.
+            unsafe { libc::read(ends[0], address.cast(), count) }
+        };
+        for before in [b"a\0b\0c".as_slice(), b"abc", b"0123456789"] {
+            let mut buffer = before.to_vec();
+            assert_eq!(
+                read(buffer.as_mut_ptr(), before.len(), &b"XXXXXXXXXXXX"[..before.len()]),
+                before.len() as isize
+            );
+            assert!(buffer.iter().all(|byte| *byte == b'X'), "the call has overwritten them");
+        }
+        assert_eq!(read(b"abc".to_vec().as_mut_ptr(), 0, b""), 0);
+        assert_eq!(read(std::ptr::without_provenance_mut(8), 4, b"four"), -1);
+        let (rows, counters) = running.end();
+        let bytes = |name: &str| -> Vec<Option<Vec<u8>>> {
+            let column = rows.column_by_name(name).unwrap().as_binary_view();
+            column.iter().map(|bytes| bytes.map(<[u8]>::to_vec)).collect()
+        };
+        let some = |all: &[&[u8]]| all.iter().map(|bytes| Some(bytes.to_vec())).chain([None]).collect::<Vec<_>>();
+        let digits = if most == 8 { b"01234567".as_slice() } else { b"0123456789" };
+        assert_eq!(bytes("bytes"), some(&[b"a\0b\0c", b"abc", digits, b""]), "{key} {most}");
+        assert_eq!(bytes("three"), some(&[b"a\0b", b"abc", b"012", b"abc"]), "{key} {most}");
+        assert_eq!(bigints(&rows, "count"), [5, 3, 10, 0, 4].map(Some));
+        let cut = u64::from(most == 8);
+        assert_eq!((counters.truncated, counters.unreadable, counters.paired), (cut, 2, 5), "{counters:?}");
+        // What the last call did not take.
+        let mut rest = [0_u8; 4];
+        // SAFETY: the buffer has room.
+        assert_eq!(unsafe { libc::read(ends[0], rest.as_mut_ptr().cast(), 4) }, 4);
+    }
+    for end in ends {
+        // SAFETY: both are ours.
+        unsafe { libc::close(end) };
+    }
+}

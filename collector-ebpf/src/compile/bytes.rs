@@ -6,8 +6,8 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::ScalarFunction;
 use probepilot_sql::{SqlError, SqlState};
 
-use super::expression::{Expression, Kind};
-use super::leaf::{Leaf, Place, STRING_BYTES_DEFAULT, STRING_BYTES_MAX, Space};
+use super::expression::Kind;
+use super::leaf::{Leaf, Length, Place, STRING_BYTES_DEFAULT, STRING_BYTES_MAX, Space};
 use super::lower::Lowering;
 use super::names::{Content, Side};
 use crate::functions::memory::{USER_BYTES, USER_STRING};
@@ -44,22 +44,26 @@ impl Lowering<'_> {
                 return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
             }
         };
-        Ok(Leaf::UserBytes { at: self.user_address(pointer)?, length: Box::new(self.length(number)?), bytes_max })
+        let (at, side) = self.user_address(pointer)?;
+        let length = Box::new(self.length(number, side)?);
+        Ok(Leaf::UserBytes { at, length, bytes_max }.of(side))
     }
 
-    /// Where the address lies: a pointer into the process's memory, or such an address in an integer.
-    fn user_address(&self, pointer: &Expr) -> Result<Place, SqlError> {
+    /// Where the address lies, and at which end of a pair: a pointer into the process's memory, or such an address in an
+    /// integer.
+    fn user_address(&self, pointer: &Expr) -> Result<(Place, Side), SqlError> {
         let Expr::Column(name) = pointer else {
             return Err(SqlError::unsupported(format!("{USER_BYTES} takes a column, not an expression")));
         };
         let column = self.columns.iter().find(|column| column.name == name.name);
-        if column.is_some_and(|column| column.side == Side::Start) {
-            return Err(SqlError::unsupported(format!("{USER_BYTES} cannot read memory of the start of a pair"))
-                .hint(format!("{USER_STRING} can.")));
-        }
-        match column.map(|column| (&column.content, &column.data_type)) {
-            Some((Content::Pointer(place, Space::User), _)) => Ok(place.clone()),
-            Some((Content::Leaf(Leaf::Number { place, bits: None, .. }), DataType::Int64)) => Ok(place.clone()),
+        let side = column.map_or(Side::End, |column| column.side);
+        let leaf = column.and_then(|column| match &column.content {
+            Content::Leaf(leaf) => Some(leaf.sided().1),
+            Content::Time | Content::Pointer(..) | Content::Enumeration { .. } | Content::Unknown => None,
+        });
+        match (column.map(|column| (&column.content, &column.data_type)), leaf) {
+            (Some((Content::Pointer(place, Space::User), _)), _) => Ok((place.clone(), side)),
+            (Some((_, DataType::Int64)), Some(Leaf::Number { place, bits: None, .. })) => Ok((place.clone(), side)),
             _ => Err(SqlError::new(
                 SqlState::DATATYPE_MISMATCH,
                 format!("{USER_BYTES} cannot read column \"{}\"", name.name),
@@ -68,16 +72,32 @@ impl Lowering<'_> {
         }
     }
 
-    fn length(&mut self, number: &Expr) -> Result<Expression, SqlError> {
+    /// How many bytes there are, by numbers of the event in which the address is: at another one the memory may be
+    /// something else.
+    fn length(&self, number: &Expr, side: Side) -> Result<Length, SqlError> {
         let refused = || {
             SqlError::unsupported(format!(
                 "{USER_BYTES} takes a number of bytes that the kernel can compute of the event"
             ))
             .hint(format!("For text that ends with NUL, write {USER_STRING}."))
         };
-        let length = self.lower(number).filter(|length| matches!(length.kind, Kind::Integer(_))).ok_or_else(refused)?;
-        let mut of_event = true;
-        length.for_each_leaf(&mut |leaf| of_event &= matches!(self.leaves[leaf.0], Leaf::Number { .. }));
-        if of_event { Ok(length) } else { Err(refused()) }
+        let mut lowering = Lowering { columns: self.columns, schema: self.schema, leaves: Vec::new() };
+        let value = lowering.lower(number).filter(|length| matches!(length.kind, Kind::Integer(_)));
+        let value = value.ok_or_else(refused)?;
+        let mut leaves = Vec::with_capacity(lowering.leaves.len());
+        for leaf in &lowering.leaves {
+            let (of, leaf) = leaf.sided();
+            if of != side {
+                let message = format!("{USER_BYTES} takes a number of bytes of the hook that has the address");
+                return Err(SqlError::unsupported(message).hint(
+                    "Memory is read when the event with its address happens; give that event's number, or a constant.",
+                ));
+            }
+            if !matches!(leaf, Leaf::Number { .. }) {
+                return Err(refused());
+            }
+            leaves.push(leaf.clone());
+        }
+        Ok(Length { value, leaves })
     }
 }

@@ -131,13 +131,17 @@ pub fn emit(split: &Split, layout: &Layout, settings: Settings<'_>) -> Result<Em
     let call = if settings.part.is_of_call() { frame.take_bytes(PENDING_BYTES as i16) } else { 0 };
     let keys = settings.part.pair().map_or(0, |pair| pair.start_keys.len());
     let pair = PairParts::new(&mut assembler, &mut frame, keys, labels.exit);
+    let mut sources = Sources::new(&split.leaves, settings.task, string_offsets);
+    if let Part::Start(_) = settings.part {
+        sources.keep();
+    }
     let emitter = Emitter {
         split,
         layout,
         settings,
         assembler,
         frame,
-        sources: Sources::new(&split.leaves, settings.task, string_offsets),
+        sources,
         out: labels.exit,
         labels,
         counters,

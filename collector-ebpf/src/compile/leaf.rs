@@ -144,13 +144,22 @@ pub enum Leaf {
     UserBytes {
         /// Where their address lies.
         at: Place,
-        /// How many there are: an integer over numbers of the event.
-        length: Box<Expression>,
+        /// How many there are.
+        length: Box<Length>,
         /// How many are kept.
         bytes_max: u16,
     },
     /// What a pair's start read: kept until its end comes, and read from there.
     Saved(Box<Leaf>),
+}
+
+/// An integer that is computed of numbers of one event. It has its own leaves, so it is the same in every program.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Length {
+    /// Over `leaves`.
+    pub value: Expression,
+    /// [`Leaf::Number`] only.
+    pub leaves: Vec<Leaf>,
 }
 
 impl Leaf {

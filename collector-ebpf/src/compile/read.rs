@@ -93,6 +93,8 @@ pub struct Sources<'a> {
     uid_gid: Option<i16>,
     /// Where what the start of a pair kept lies.
     saved: Option<SavedAt<'a>>,
+    /// Whether the program is such a start: that bytes were cut, it tells the end by their number.
+    keeps: bool,
 }
 
 /// What the start of a pair kept, while the program at the end runs.
@@ -116,7 +118,21 @@ pub struct ReadOutcome {
 impl<'a> Sources<'a> {
     /// Nothing is read yet.
     pub fn new(leaves: &'a [Leaf], task: TaskOffsets, string_offsets: HashMap<LeafId, u16>) -> Sources<'a> {
-        Sources { leaves, task, string_offsets, slots: HashMap::new(), comm: None, uid_gid: None, saved: None }
+        Sources {
+            leaves,
+            task,
+            string_offsets,
+            slots: HashMap::new(),
+            comm: None,
+            uid_gid: None,
+            saved: None,
+            keeps: false,
+        }
+    }
+
+    /// What is read is kept for the end of a pair.
+    pub fn keep(&mut self) {
+        self.keeps = true;
     }
 
     /// From here on what the start kept can be read.
@@ -258,6 +274,7 @@ impl<'a> Sources<'a> {
         let (missing, done) = (assembler.label(), assembler.label());
         let (helper, cut) = match saved {
             Leaf::String { .. } => (helper::PROBE_READ_KERNEL_STR, Some(saved.bytes())),
+            Leaf::UserBytes { .. } => (helper::PROBE_READ_KERNEL, Some(saved.bytes())),
             _ => (helper::PROBE_READ_KERNEL, None),
         };
         assembler.load(Width::Eight, R0, FRAME, slot);
@@ -267,6 +284,9 @@ impl<'a> Sources<'a> {
         assembler.mov(R3, R0);
         assembler.alu_imm(Alu::Add, R3, i32::from(cell.offset));
         self.read_to(assembler, leaf, helper);
+        if let Leaf::UserBytes { bytes_max, .. } = saved {
+            self.saved_length(assembler, leaf, *bytes_max);
+        }
         if cell.null_bit.is_some() {
             assembler.jump(done);
             assembler.place(missing);
@@ -280,6 +300,22 @@ impl<'a> Sources<'a> {
             assembler.place(done);
         }
         self.outcome(assembler, frame, leaf, cut)
+    }
+
+    /// R0 = the bytes of number and bytes that were copied; all of the place when the start had to cut them, and then the
+    /// number becomes that of those that are there. Uses R1.
+    fn saved_length(&self, assembler: &mut Assembler, leaf: LeafId, bytes_max: u16) {
+        let (whole, done) = (assembler.label(), assembler.label());
+        let (offset, bytes_max) = (self.string_offsets[&leaf] as i16, i32::from(bytes_max));
+        assembler.load(Width::Eight, R0, RECORD, offset);
+        assembler.jump_if_imm(Condition::LessEqualUnsigned, R0, bytes_max, whole);
+        assembler.load_number(R1, i64::from(bytes_max));
+        assembler.store(Width::Eight, RECORD, offset, R1);
+        assembler.load_number(R0, i64::from(self.leaves[leaf.0].bytes()));
+        assembler.jump(done);
+        assembler.place(whole);
+        assembler.alu_imm(Alu::Add, R0, i32::from(LENGTH_BYTES));
+        assembler.place(done);
     }
 
     /// Copies from R3 to the leaf's place.
@@ -309,8 +345,11 @@ impl<'a> Sources<'a> {
         let (from, wanted) = (frame.take(), frame.take());
         load_pointer(assembler, frame, at, unreadable);
         assembler.store(Width::Eight, FRAME, from, R0);
-        let sources: &Sources<'_> = self;
-        Evaluator { assembler, frame, leaves: sources, error: unreadable }.value(length, unreadable);
+        let mut numbers = Sources::new(&length.leaves, self.task, HashMap::new());
+        for leaf in (0..length.leaves.len()).map(LeafId) {
+            numbers.fetch(assembler, frame, leaf);
+        }
+        Evaluator { assembler, frame, leaves: &numbers, error: unreadable }.value(&length.value, unreadable);
         assembler.jump_if_imm(Condition::Less, R0, 0, unreadable);
         assembler.store(Width::Eight, FRAME, wanted, R0);
         assembler.mov(R2, R0);
@@ -326,6 +365,11 @@ impl<'a> Sources<'a> {
         assembler.jump_if_imm(Condition::Less, R0, 0, done);
         assembler.load(Width::Eight, R0, FRAME, wanted);
         assembler.jump_if_imm(Condition::LessEqualUnsigned, R0, i32::from(*bytes_max), whole);
+        if self.keeps {
+            // More than there are.
+            assembler.load_number(R1, i64::from(*bytes_max) + 1);
+            assembler.store(Width::Eight, RECORD, offset as i16, R1);
+        }
         assembler.load_number(R0, i64::from(cut));
         assembler.jump(done);
         assembler.place(whole);

@@ -102,6 +102,13 @@ fn bytes_are_read_from_an_address_the_kernel_knows() {
     check(false, &format!("SELECT user_bytes(filename, flags, 5000) {open}"), "22023", "user_bytes", "4096");
     check(false, &format!("SELECT user_bytes(filename, length(comm)) {open}"), "0A000", "user_bytes", "user_string");
     check(false, &format!("SELECT user_bytes(filename, pid) {open}"), "0A000", "user_bytes", "of the event");
+    check(
+        false,
+        "SELECT user_bytes(e.filename, x.ret) FROM tracepoint.sys_enter_openat e JOIN tracepoint.sys_exit_openat x ON e.tid = x.tid",
+        "0A000",
+        "user_bytes",
+        "that event's number",
+    );
 }
 
 #[test]
