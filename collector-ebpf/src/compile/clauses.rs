@@ -20,6 +20,10 @@ const LEVELS_MAX: usize = 256;
 /// Equalities of a join of two hooks; more are refused (54000). Each takes eight bytes of the programs' stacks.
 const CONDITIONS_MAX: usize = 8;
 
+/// What to do instead where several hooks should begin or end a pair.
+const ONE_HOOK_EACH: &str = "A pair has one hook before JOIN and one behind it. Make a probe of each pair, and put their \
+    tables together with UNION ALL.";
+
 /// A hook in FROM.
 #[derive(Clone, Debug)]
 pub struct HookClause {
@@ -87,7 +91,8 @@ pub fn read(query: &ProbeQuery) -> Result<Clauses, SqlError> {
         return Err(refuse("WITH", with.span()));
     }
     let SetExpr::Select(select) = body.as_ref() else {
-        return Err(refuse("anything but a single SELECT", body.span()));
+        return Err(refuse("anything but a single SELECT", body.span())
+            .hint("Make a probe of each SELECT, and put their tables together with UNION ALL."));
     };
     let order_by = match order_by.as_ref().map(|order_by| (&order_by.kind, &order_by.interpolate)) {
         None => Vec::new(),
@@ -181,7 +186,9 @@ fn from(
     let join = match table.joins.as_slice() {
         [] => return Ok((first, None)),
         [join] => join,
-        [_, third, ..] => return Err(refuse("a join of more than two hooks", third.relation.span())),
+        [_, third, ..] => {
+            return Err(refuse("a join of more than two hooks", third.relation.span()).hint(ONE_HOOK_EACH));
+        }
     };
     let end = hook_of(&join.relation, refuse)?;
     let constraint = match &join.join_operator {
@@ -252,7 +259,7 @@ fn using(column: &ObjectName, first: &HookClause, second: &HookClause) -> Option
 
 fn hook_of(relation: &TableFactor, refuse: &impl Fn(&str, Span) -> SqlError) -> Result<HookClause, SqlError> {
     let TableFactor::Table { name, alias, args: None, .. } = relation else {
-        return Err(refuse("anything but a hook in FROM", relation.span()));
+        return Err(refuse("anything but a hook in FROM", relation.span()).hint(ONE_HOOK_EACH));
     };
     if !hooks::is_hook(name) {
         return Err(refuse("a table that is no hook", name.span()));

@@ -122,6 +122,8 @@ fn joins_that_are_no_pairs_are_refused_at_their_place() {
     let enter = "tracepoint.sys_enter_openat e";
     let exit = "tracepoint.sys_exit_openat x";
     let on = "ON e.tid = x.tid";
+    let both =
+        "SELECT tid, ret FROM tracepoint.sys_exit_openat UNION ALL SELECT tid, ret FROM tracepoint.sys_exit_read";
     for (sql, state, at, says) in [
         (format!("SELECT x.ret FROM {enter} LEFT JOIN {exit} {on}"), "0A000", exit, "inner"),
         (format!("SELECT x.ret FROM {enter} FULL JOIN {exit} {on}"), "0A000", exit, "inner"),
@@ -137,7 +139,16 @@ fn joins_that_are_no_pairs_are_refused_at_their_place() {
             format!("SELECT x.ret FROM {enter} JOIN {exit} {on} JOIN {exit}2 {on}2"),
             "0A000",
             "tracepoint.sys_exit_openat x2",
-            "two",
+            "Make a probe of each pair",
+        ),
+        (format!("SELECT x.ret FROM {enter} JOIN ({both}) x {on}"), "0A000", both, "one hook before JOIN"),
+        (format!("SELECT x.ret FROM ({both}) e JOIN {exit} {on}"), "0A000", both, "one hook before JOIN"),
+        (format!("SELECT x.ret FROM {enter} JOIN ({exit} JOIN {exit}2 {on}) {on}"), "0A000", exit, "UNION ALL"),
+        (
+            format!("SELECT e.pid FROM {enter} UNION ALL SELECT pid FROM tp_btf.sched_switch"),
+            "0A000",
+            "SELECT",
+            "UNION ALL",
         ),
         (
             format!("SELECT ret FROM {exit} JOIN {exit} ON x.tid = x.tid"),
