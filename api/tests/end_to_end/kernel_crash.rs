@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{NUMBERED_PROBE, Numbered, Server, may_attach};
+use crate::support::{Numbered, Server, may_attach, numbered_probe};
 
 /// Kills: at moments that fall into appends, cuts and commits.
 const ROUNDS: u64 = 6;
@@ -14,7 +14,7 @@ fn kernel_rows_seen_before_a_kill_are_there_exactly_once_after_it() {
     }
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);
-    server.psql(NUMBERED_PROBE);
+    server.psql(&numbered_probe());
     server.kill();
 
     let mut kept = 0;

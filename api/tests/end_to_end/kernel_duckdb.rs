@@ -1,6 +1,6 @@
 //! DuckDB attaches the lake while we write, and counts the rows of each CHECKPOINT.
 
-use crate::support::{NUMBERED_PROBE, Numbered, Python, Server};
+use crate::support::{Numbered, Python, Server, numbered_probe};
 
 /// Attaches the catalog read-only and answers one question about the lake.
 const SCRIPT: &str = r#"
@@ -22,7 +22,7 @@ for row in c.execute(sql).fetchall():
 #[test]
 fn kernel_duckdb_counts_the_committed_rows_while_we_write() {
     let Some(python) = Python::find() else { return };
-    let Some(server) = Server::with_probes(NUMBERED_PROBE) else { return };
+    let Some(server) = Server::with_probes(&numbered_probe()) else { return };
     let catalog = server.data_dir().join("lake/probepilot/catalog.sqlite");
     let duckdb = |sql: &str| python.run(SCRIPT, &[catalog.to_str().unwrap(), sql]);
 

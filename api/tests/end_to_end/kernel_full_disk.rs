@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{NUMBERED_PROBE, Numbered, Server, may_attach, wait_until};
+use crate::support::{Numbered, Server, may_attach, numbered_probe, wait_until};
 
 /// A small file system of its own; unmounted when the value goes.
 struct SmallDisk(PathBuf);
@@ -32,7 +32,7 @@ fn kernel_a_full_disk_pauses_ingest_counts_what_is_lost_and_is_survived() {
     let directory = tempfile::tempdir().unwrap();
     let disk = SmallDisk::mount(directory.path(), 96);
     let server = Server::start(&disk.0, &["--max-disk", "64MiB"]);
-    server.psql(NUMBERED_PROBE);
+    server.psql(&numbered_probe());
     let events = Numbered::start(1_000);
     server.wait_for("SELECT count(*) > 200 FROM numbered", "t");
 

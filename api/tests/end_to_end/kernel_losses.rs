@@ -1,14 +1,15 @@
 //! What is lost is told: in its table, and at the end of every query whose range has losses.
 
-use crate::support::{Numbered, Server, wait_until};
+use crate::support::{Numbered, Server, numbered_probe, wait_until};
 
 /// A probe that lets through far fewer rows than the events made here.
-const PROBE: &str = "CREATE PROBE numbered WITH (max_rows_per_second = 100) AS \
-     SELECT time, who AS number FROM tracepoint.sys_enter_getpriority WHERE which = 0 AND who >= 1000000000";
+fn probe() -> String {
+    numbered_probe().replace("max_rows_per_second = 1000000", "max_rows_per_second = 100")
+}
 
 #[test]
 fn kernel_a_query_ends_with_what_was_lost_in_its_range() {
-    let Some(server) = Server::with_probes(PROBE) else { return };
+    let Some(server) = Server::with_probes(&probe()) else { return };
     let numbered = Numbered::start(20_000);
     std::thread::sleep(std::time::Duration::from_millis(300));
     let made = numbered.stop();

@@ -2,7 +2,7 @@
 
 use probepilot_catalog::testing::Postgres;
 
-use crate::support::{NUMBERED_PROBE, Numbered, Server, may_attach};
+use crate::support::{Numbered, Server, may_attach, numbered_probe};
 
 #[test]
 fn kernel_probes_and_segments_are_found_again_in_postgresql() {
@@ -13,7 +13,7 @@ fn kernel_probes_and_segments_are_found_again_in_postgresql() {
     let directory = tempfile::tempdir().unwrap();
     let url = postgres.url();
     let server = Server::start(directory.path(), &["--catalog", &url]);
-    server.psql(NUMBERED_PROBE);
+    server.psql(&numbered_probe());
     let events = Numbered::start(1_000);
     server.wait_for("SELECT count(*) > 500 FROM numbered", "t");
     let made = events.stop();

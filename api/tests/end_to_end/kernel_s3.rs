@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command};
 
-use crate::support::{NUMBERED_PROBE, Numbered, Python, Server, may_attach};
+use crate::support::{Numbered, Python, Server, may_attach, numbered_probe};
 
 const SCRIPT: &str = r#"
 import boto3, time
@@ -69,7 +69,7 @@ fn kernel_segments_live_in_an_s3_store() {
     assert!(store.endpoint.starts_with("http://"), "the store did not start");
     let directory = tempfile::tempdir().unwrap();
     let server = store.serve(directory.path());
-    server.psql(NUMBERED_PROBE);
+    server.psql(&numbered_probe());
     let events = Numbered::start(2_000);
     while events.made() < 2_000 {
         std::thread::sleep(std::time::Duration::from_millis(10));

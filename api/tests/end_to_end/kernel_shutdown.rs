@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{NUMBERED_PROBE, Numbered, Server, may_attach};
+use crate::support::{Numbered, Server, may_attach, numbered_probe};
 
 #[test]
 fn kernel_sigterm_drains_the_rings_and_commits_every_row() {
-    let Some(server) = Server::with_probes(NUMBERED_PROBE) else { return };
+    let Some(server) = Server::with_probes(&numbered_probe()) else { return };
     let events = Numbered::start(2_000);
     while events.made() < 2_000 {
         std::thread::sleep(Duration::from_millis(10));
@@ -30,7 +30,7 @@ fn kernel_a_second_sigterm_stops_at_once_and_loses_no_logged_row() {
     }
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::start(directory.path(), &[]);
-    server.psql(NUMBERED_PROBE);
+    server.psql(&numbered_probe());
     let events = Numbered::start(2_000);
     server.wait_for("SELECT count(*) > 1000 FROM numbered", "t");
     let seen: u64 = server.psql("SELECT count(*) FROM numbered").parse().unwrap();

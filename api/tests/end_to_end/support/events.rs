@@ -5,9 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// A probe with a row per event of [`Numbered`]: nothing else asks for the priority of processes numbered like this.
-pub const NUMBERED_PROBE: &str = "CREATE PROBE numbered WITH (max_rows_per_second = 1000000) AS \
-     SELECT time, nsecs, pid, who AS number FROM tracepoint.sys_enter_getpriority WHERE which = 0 AND who >= 1000000000";
+/// A probe with a row per event of [`Numbered`]: of this process only, as others on the machine may make such events too.
+pub fn numbered_probe() -> String {
+    format!(
+        "CREATE PROBE numbered WITH (max_rows_per_second = 1000000) AS \
+         SELECT time, nsecs, pid, who AS number FROM tracepoint.sys_enter_getpriority \
+         WHERE which = 0 AND who >= {FIRST} AND pid = {}",
+        std::process::id()
+    )
+}
 
 /// The first number: no process is numbered so high, so that no event has an effect.
 pub const FIRST: u64 = 1_000_000_000;

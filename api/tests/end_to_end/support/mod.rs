@@ -12,7 +12,7 @@ mod counts; // What the kernel itself counts.
 
 pub use cgroup::Cgroup;
 pub use counts::per_cpu_counts;
-pub use events::{FIRST, NUMBERED_PROBE, Numbered, make};
+pub use events::{FIRST, Numbered, make, numbered_probe};
 pub use hole::Hole;
 pub use loop_device::LoopDevice;
 pub use python::Python;
