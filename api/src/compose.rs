@@ -52,6 +52,12 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let mut options =
         WriterOptions::new(directory.log(), lake.clone(), Arc::clone(&store.objects), store.local.clone());
     options.space.disk_bytes_max = config.disk_bytes_max;
+    let memory = config.memory;
+    options.log.queue_bytes_max = memory.queue as usize;
+    options.log.behind_bytes_max = memory.queue;
+    options.segments.cut_bytes = memory.cut as usize;
+    options.merge.memory_bytes_max = (memory.merge / 2) as usize;
+    options.merge.bytes_max = memory.merge;
     let stream = options.stream.clone();
     let writer = Writer::start(options).await.context("cannot start the write path")?;
     let rows: Arc<dyn Rows> = Arc::clone(&writer) as _;
@@ -59,7 +65,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let node = Node::start(NodeOptions {
         name: config.node_name.clone(),
         rows: Arc::clone(&rows),
-        ring_bytes_total: config.ring_bytes_total as usize,
+        ring_bytes_total: memory.rings as usize,
+        queue_bytes_max: memory.queue as usize,
         probes_enabled: config.probes,
         cmdline: CmdlineSetting::default(),
         cpu_percent_max: config.probe_cpu_percent_max,
@@ -80,10 +87,10 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         stream,
         live_tables,
         accounts: engine_accounts(&control),
-        memory_bytes: config.memory_bytes as usize,
-        tail_bytes: config.tail_bytes as usize,
+        memory_bytes: memory.queries as usize,
+        tail_bytes: memory.tail as usize,
         spill_dir: Some(directory.path().join("spill")),
-        spill_bytes_max: config.memory_bytes,
+        spill_bytes_max: memory.queries,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
     .await

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use probepilot_collector::node::local::RING_BYTES_DEFAULT;
 
+use crate::memory::Memory;
 use crate::pg::TlsPolicy;
 use crate::pg::tls::TlsFiles;
 use crate::size::Size;
@@ -81,13 +83,14 @@ pub struct ServeArguments {
     /// Space on disk at most, log included [default: the smaller of 10 GiB and 10 % of the file system].
     #[arg(long, env = "PROBEPILOT_MAX_DISK")]
     pub max_disk: Option<Size>,
-    /// Memory for running queries at most [default: 1GiB].
+    /// Memory of the server at most, without the pages of its binary; every part of it has its share [default: the smaller of
+    /// 2 GiB and half of the machine's].
     #[arg(long, env = "PROBEPILOT_MEMORY")]
     pub memory: Option<Size>,
-    /// Memory for rows that no segment holds yet [default: 512MiB].
+    /// Of it for rows that no segment holds yet [default: a quarter of what is shared out, at most 512MiB].
     #[arg(long, env = "PROBEPILOT_TAIL_BYTES")]
     pub tail_bytes: Option<Size>,
-    /// Memory for the kernel's ring buffers, all CPUs together [default: 64MiB].
+    /// Of it for the kernel's ring buffers, all CPUs together [default: 64MiB].
     #[arg(long, env = "PROBEPILOT_RING_BYTES_TOTAL")]
     pub ring_bytes_total: Option<Size>,
     /// Share of the host's processors that the programs of all probes may take, percent; above it the dearest probes see fewer
@@ -139,12 +142,8 @@ pub struct Config {
     pub tls: TlsPolicy,
     /// Bytes on disk at most; `None`: decided by the size of the file system.
     pub disk_bytes_max: Option<u64>,
-    /// Bytes for running queries.
-    pub memory_bytes: u64,
-    /// Bytes for rows no segment holds yet.
-    pub tail_bytes: u64,
-    /// Bytes of all ring buffers.
-    pub ring_bytes_total: u64,
+    /// What every part of the server may hold.
+    pub memory: Memory,
     /// Percent of all processors that the programs of all probes may take.
     pub probe_cpu_percent_max: f64,
     /// `postgres://…`, or `None` for SQLite.
@@ -181,7 +180,10 @@ impl Config {
         );
         let data_dir = arguments.data_dir.or(file.data_dir).unwrap_or_else(|| "probepilot-data".into());
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let bytes = |size: Option<Size>, default: u64| size.map_or(default, |size| size.0);
+        let bytes = |flag: Option<Size>, key: Option<Size>| flag.or(key).map(|size| size.0);
+        let rings = bytes(arguments.ring_bytes_total, file.ring_bytes_total).unwrap_or(RING_BYTES_DEFAULT as u64);
+        let tail = bytes(arguments.tail_bytes, file.tail_bytes);
+        let memory = Memory::share(bytes(arguments.memory, file.memory), tail, rings)?;
         Ok(Config {
             data_dir: std::path::absolute(&data_dir)
                 .with_context(|| format!("cannot make {} an absolute path", data_dir.display()))?,
@@ -191,9 +193,7 @@ impl Config {
             tls_files,
             tls,
             disk_bytes_max: arguments.max_disk.or(file.max_disk).map(|size| size.0),
-            memory_bytes: bytes(arguments.memory.or(file.memory), 1 << 30),
-            tail_bytes: bytes(arguments.tail_bytes.or(file.tail_bytes), 512 << 20),
-            ring_bytes_total: bytes(arguments.ring_bytes_total.or(file.ring_bytes_total), 64 << 20),
+            memory,
             probe_cpu_percent_max: arguments.probe_cpu_max_percent.or(file.probe_cpu_max_percent).unwrap_or(1.0),
             catalog: arguments.catalog.or(file.catalog),
             store: arguments.store.or(file.store),
@@ -237,7 +237,7 @@ mod tests {
         let path = directory.path().join("probepilot.toml");
         std::fs::write(&path, "memory = \"256MiB\"\nmax-disk = 1000\nlog-format = \"json\"\n").unwrap();
         let config = resolve(&["--config", path.to_str().unwrap(), "--memory", "1GB"]).unwrap();
-        assert_eq!(config.memory_bytes, 1_000_000_000);
+        assert_eq!(config.memory, Memory::share(Some(1_000_000_000), None, 64 << 20).unwrap());
         assert_eq!(config.disk_bytes_max, Some(1_000));
         assert_eq!(config.log_format, LogFormat::Json);
         assert_eq!(config.pg_listen.port(), 7432);

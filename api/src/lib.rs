@@ -1,6 +1,7 @@
 //! The doors of ProbePilot, and what joins them to the rest of the server.
 
 pub mod size; // Sizes as people write them.
+pub mod memory; // How `--memory` is shared out.
 pub mod config; // Arguments, environment and configuration file.
 pub mod directory; // The data directory and its lock.
 pub mod listen; // Sockets of doors.

@@ -1,4 +1,5 @@
-//! G19: memory of the server at rest, and its peak while twice as many events come as it takes.
+//! G19: memory of the server at rest, and its peak while twice as many events come as it takes. Counted is what is the
+//! server's own: not the pages of its binary, which the kernel drops and reads again as it likes.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,16 @@ const MEMORY_MB: f64 = 512.0;
 const RATE: u64 = 2_000_000;
 const TIME: Duration = Duration::from_secs(15);
 
+/// How often memory is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
 /// How long the last rows may be under way, and the last losses to be told.
 const SETTLE_MAX: Duration = Duration::from_secs(30);
 
 pub fn run() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let server = Server::start(directory.path(), &["--memory", MEMORY]);
+    // Without a bound on what probes take, or few events would be let through.
+    let server = Server::start(directory.path(), &["--memory", MEMORY, "--probe-cpu-max-percent", "100"]);
     std::thread::sleep(Duration::from_secs(5));
     let (rest, resident) = (memory_mb(server.pid(), "RssAnon:"), memory_mb(server.pid(), "VmRSS:"));
     show(
@@ -35,14 +40,18 @@ pub fn run() {
          FROM tracepoint.sys_enter_getpriority WHERE which = 2",
     );
     let sources: Vec<_> = (0..2).map(|_| std::thread::spawn(|| numbered(2, RATE, TIME))).collect();
+    let mut peak = 0_f64;
+    while sources.iter().any(|source| !source.is_finished()) {
+        peak = peak.max(memory_mb(server.pid(), "RssAnon:"));
+        std::thread::sleep(LOOK_INTERVAL);
+    }
     let made: u64 = sources.into_iter().map(|source| source.join().expect("it only makes system calls")).sum();
-    let peak = memory_mb(server.pid(), "VmHWM:");
     let Settled { rows, lost } = settle(&server, made);
     let unaccounted = i128::from(made) - i128::from(rows) - i128::from(lost);
     show(
         "G19 peak memory under overload",
         &format!(
-            "{peak:.0} MB with --memory {MEMORY}; ratio {:.2}; {made} events, {rows} rows, {lost} counted as lost, {unaccounted} unaccounted",
+            "{peak:.0} MB of its own with --memory {MEMORY}; ratio {:.2}; {made} events, {rows} rows, {lost} counted as lost, {unaccounted} unaccounted",
             peak / MEMORY_MB
         ),
     );

@@ -32,9 +32,6 @@ use self::writer::{Request, Shared};
 /// Envelopes between their senders and the writing thread; above it senders wait.
 const QUEUE_ENTRIES_MAX: usize = 1024;
 
-/// Bytes of envelopes between their senders and the writing thread; above it senders wait.
-const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 /// The largest envelope, bytes of memory; a larger one is refused.
 const ENVELOPE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -48,6 +45,8 @@ pub struct LogOptions {
     pub directory: PathBuf,
     /// Length at which a file is finished and the next one begun, bytes.
     pub file_bytes_max: u64,
+    /// Bytes of envelopes between their senders and the writing thread; above it senders wait.
+    pub queue_bytes_max: usize,
     /// How far the slowest live subscriber may be behind before appends wait, bytes of memory.
     pub behind_bytes_max: u64,
     /// How long an append waits for that before it is refused.
@@ -55,11 +54,12 @@ pub struct LogOptions {
 }
 
 impl LogOptions {
-    /// Files of 64 MiB, subscribers at most 64 MiB behind, one second of waiting.
+    /// Files of 64 MiB, 64 MiB on the way to them, subscribers at most 64 MiB behind, one second of waiting.
     pub fn new(directory: impl Into<PathBuf>) -> LogOptions {
         LogOptions {
             directory: directory.into(),
             file_bytes_max: 64 * 1024 * 1024,
+            queue_bytes_max: 64 * 1024 * 1024,
             behind_bytes_max: 64 * 1024 * 1024,
             append_wait_max: Duration::from_secs(1),
         }
@@ -72,7 +72,7 @@ pub struct Log {
     options: LogOptions,
     /// To the writing thread; gone when the log is closed.
     requests: Mutex<Option<mpsc::Sender<Request>>>,
-    /// What [`QUEUE_BYTES_MAX`] leaves.
+    /// What [`LogOptions::queue_bytes_max`] leaves.
     queue_bytes: Semaphore,
     /// Ends subscriptions.
     closed: CancellationToken,
@@ -116,9 +116,9 @@ impl Log {
         ];
         Ok(Log {
             shared,
+            queue_bytes: Semaphore::new(options.queue_bytes_max),
             options,
             requests: Mutex::new(Some(requests)),
-            queue_bytes: Semaphore::new(QUEUE_BYTES_MAX),
             closed: CancellationToken::new(),
             paused: Mutex::new(None),
             committed: AtomicU64::new(committed),
@@ -150,7 +150,7 @@ impl Log {
         let deadline = tokio::time::Instant::now() + self.options.append_wait_max;
         let admitted = async {
             self.shared.window.behind_at_most(self.options.behind_bytes_max).await;
-            self.queue_bytes.acquire_many(bytes.min(QUEUE_BYTES_MAX) as u32).await
+            self.queue_bytes.acquire_many(bytes.min(self.options.queue_bytes_max) as u32).await
         };
         let Ok(Ok(_held)) = tokio::time::timeout_at(deadline, admitted).await else { return Err(tail_full()) };
         let Some(requests) = self.requests.lock().clone() else { return Err(closed()) };

@@ -32,11 +32,8 @@ use crate::segment::{NanWatch, conform, describe, segment_path};
 /// Rows of a batch on the way from file to file.
 const BATCH_ROWS: usize = 8_192;
 
-/// Memory of the batches under way; a merge that needs more fails and its segments stay as they are.
-const MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
-
-/// A row group is written when it is so large in memory, however few rows it has.
-const ROW_GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A row group is written when it takes this part of the memory, however few rows it has.
+const ROW_GROUP_PART: usize = 4;
 
 /// Why segments could not be merged.
 #[derive(Debug, thiserror::Error)]
@@ -74,13 +71,13 @@ pub enum MergeError {
 }
 
 /// Writes the rows of all segments, in order of time, to a new file that is not committed yet.
-pub async fn combine(store: &SegmentStore, group: &Group) -> Result<NewSegment, MergeError> {
+pub async fn combine(store: &SegmentStore, group: &Group, memory_bytes_max: usize) -> Result<NewSegment, MergeError> {
     let Group { table, segments, level } = group;
     let mut streams = Vec::with_capacity(segments.len());
     for segment in segments {
         streams.push(open(store, segment, &table.schema).await?);
     }
-    let mut rows = in_order(streams, &table.schema)?;
+    let mut rows = in_order(streams, &table.schema, memory_bytes_max)?;
 
     let first = segments.iter().map(|segment| segment.time_min).min().unwrap_or(0);
     let path = segment_path(table, first);
@@ -94,7 +91,7 @@ pub async fn combine(store: &SegmentStore, group: &Group) -> Result<NewSegment, 
         nans.see(&batch);
         let batch = batch.with_schema(layout.schema.clone()).map_err(|error| failed(error.into()))?;
         writer.write(&batch).await.map_err(failed)?;
-        if writer.in_progress_size() > ROW_GROUP_BYTES_MAX {
+        if writer.in_progress_size() > memory_bytes_max / ROW_GROUP_PART {
             writer.flush().await.map_err(failed)?;
         }
     }
@@ -131,10 +128,11 @@ async fn open(
 fn in_order(
     streams: Vec<SendableRecordBatchStream>,
     schema: &SchemaRef,
+    memory_bytes_max: usize,
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
     let time = PhysicalSortExpr::new_default(expressions::col(TIME_COLUMN, schema)?);
     let order = LexOrdering::new([time]).expect("one expression is an order");
-    let memory: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(MEMORY_BYTES_MAX));
+    let memory: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(memory_bytes_max));
     StreamingMergeBuilder::new()
         .with_streams(streams)
         .with_schema(schema.clone())

@@ -22,6 +22,8 @@ pub struct MergeOptions {
     pub closed_after: Duration,
     /// Bytes of the segments that are merged into one, at most.
     pub bytes_max: u64,
+    /// Memory of the rows under way, bytes; a merge that needs more fails and its segments stay as they are.
+    pub memory_bytes_max: usize,
     /// Segments that are open at once, at most.
     pub segments_max: usize,
 }
@@ -32,6 +34,7 @@ impl Default for MergeOptions {
             interval: Duration::from_secs(60),
             closed_after: Duration::from_secs(600),
             bytes_max: 256 * 1024 * 1024,
+            memory_bytes_max: 256 * 1024 * 1024,
             segments_max: 32,
         }
     }
@@ -49,14 +52,14 @@ pub async fn run(lake: Lake, store: SegmentStore, options: MergeOptions) {
 pub async fn merge_all(lake: &Lake, store: &SegmentStore, options: MergeOptions) {
     let now = Utc::now().timestamp_nanos_opt().unwrap_or(i64::MAX);
     for group in choose(&lake.manifest(), now, options) {
-        merge(lake, store, &group).await;
+        merge(lake, store, &group, options.memory_bytes_max).await;
     }
 }
 
-async fn merge(lake: &Lake, store: &SegmentStore, group: &Group) {
+async fn merge(lake: &Lake, store: &SegmentStore, group: &Group, memory_bytes_max: usize) {
     let table = &group.table;
     let name = &table.definition.name;
-    let merged = match combine::combine(store, group).await {
+    let merged = match combine::combine(store, group, memory_bytes_max).await {
         Ok(merged) => merged,
         Err(error) => {
             return tracing::warn!(table = %name, error = &error as &dyn std::error::Error, "segments cannot be merged");

@@ -253,7 +253,7 @@ mod tests {
     #[tokio::test]
     async fn a_count_that_the_log_refused_is_written_again() {
         let log = Arc::new(TestLog::default());
-        let (outbox, _task) = Outbox::start(log.clone(), "n".into(), 9);
+        let (outbox, _task) = Outbox::start(log.clone(), "n".into(), 9, crate::node::outbox::QUEUE_BYTES_DEFAULT);
         let tables = HealthTables { health: TableId(1), loss: TableId(2) };
         let mut writer = HealthWriter::new(outbox.clone(), tables, "n".into(), 9);
         let mut losses = Losses::default();

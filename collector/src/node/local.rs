@@ -54,6 +54,8 @@ pub struct NodeOptions {
     pub rows: Arc<dyn Rows>,
     /// Bytes of the rings of all stored probes together; see [`RING_BYTES_DEFAULT`].
     pub ring_bytes_total: usize,
+    /// Bytes of rows that wait for the log; see [`crate::node::outbox::QUEUE_BYTES_DEFAULT`].
+    pub queue_bytes_max: usize,
     /// Without probes nothing is loaded into the kernel; everything else works.
     pub probes_enabled: bool,
     /// How much of command lines is shown and stored.
@@ -84,12 +86,21 @@ impl Node {
     ///
     /// Never fails: what is missing is told by [`Node::unavailable`] and by every start.
     pub async fn start(options: NodeOptions) -> Arc<Node> {
-        let NodeOptions { name, rows, ring_bytes_total, probes_enabled, cmdline, cpu_percent_max, health } = options;
+        let NodeOptions {
+            name,
+            rows,
+            ring_bytes_total,
+            queue_bytes_max,
+            probes_enabled,
+            cmdline,
+            cpu_percent_max,
+            health,
+        } = options;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let cpu_percent_max = cpu_percent_max * cpus as f64;
         let name: Arc<str> = name.into();
         let epoch = unix_now_ns() as u64;
-        let (outbox, appender) = Outbox::start(rows.clone(), name.clone(), epoch);
+        let (outbox, appender) = Outbox::start(rows.clone(), name.clone(), epoch, queue_bytes_max);
         let writer = health.map(|tables| HealthWriter::new(outbox.clone(), tables, name.clone(), epoch));
         let prepared = tokio::task::spawn_blocking({
             let (name, outbox) = (name.clone(), outbox.clone());

@@ -17,8 +17,8 @@ use crate::node::loss::{Cause, Tally};
 /// at least a quarter of a second; when full, rows are lost as `queue_full`.
 pub const QUEUE_PARCELS_MAX: usize = 256;
 
-/// Memory of the rows waiting for the log, bytes; when full, rows are lost as `queue_full`.
-pub const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Memory of the rows waiting for the log when nobody says otherwise, bytes; when full, rows are lost as `queue_full`.
+pub const QUEUE_BYTES_DEFAULT: usize = 64 << 20;
 
 /// Rows of one probe under way to the log.
 #[derive(Debug)]
@@ -44,16 +44,22 @@ enum Parcel {
 pub struct Outbox {
     sender: mpsc::Sender<Parcel>,
     queued_bytes: Arc<AtomicUsize>,
+    queue_bytes_max: usize,
 }
 
 impl Outbox {
-    /// Starts the task that appends to `rows` as `producer` in this `epoch`. It ends when every `Outbox` is dropped and
-    /// the queue is empty.
-    pub fn start(rows: Arc<dyn Rows>, producer: Arc<str>, epoch: u64) -> (Outbox, JoinHandle<()>) {
+    /// Starts the task that appends to `rows` as `producer` in this `epoch`; so many bytes may wait for it. It ends when
+    /// every `Outbox` is dropped and the queue is empty.
+    pub fn start(
+        rows: Arc<dyn Rows>,
+        producer: Arc<str>,
+        epoch: u64,
+        queue_bytes_max: usize,
+    ) -> (Outbox, JoinHandle<()>) {
         let (sender, receiver) = mpsc::channel(QUEUE_PARCELS_MAX);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let appender = Appender { rows, producer, epoch, number: 1, queued_bytes: queued_bytes.clone(), refused: 0 };
-        (Outbox { sender, queued_bytes }, tokio::spawn(appender.run(receiver)))
+        (Outbox { sender, queued_bytes, queue_bytes_max }, tokio::spawn(appender.run(receiver)))
     }
 
     /// Puts rows into the queue without waiting. Those it has no room for are counted `queue_full`.
@@ -65,7 +71,7 @@ impl Outbox {
         let bytes: usize = items.iter().map(|item| item.batch.rows.get_array_memory_size()).sum();
         let queued_bytes = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         // One parcel may always wait, whatever its size.
-        if queued_bytes > 0 && queued_bytes + bytes > QUEUE_BYTES_MAX {
+        if queued_bytes > 0 && queued_bytes + bytes > self.queue_bytes_max {
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return lose(&items, Cause::QueueFull);
         }
@@ -193,7 +199,7 @@ mod tests {
     #[tokio::test]
     async fn rows_reach_the_log_numbered_without_gaps_one_batch_per_table() {
         let log = Arc::new(TestLog::default());
-        let (outbox, task) = Outbox::start(log.clone(), "n".into(), 9);
+        let (outbox, task) = Outbox::start(log.clone(), "n".into(), 9, QUEUE_BYTES_DEFAULT);
         let tally = Arc::new(Tally::default());
         outbox.send(vec![item(1, 2, &tally), item(2, 1, &tally), item(1, 3, &tally)]);
         outbox.send(vec![item(1, 0, &tally)]);
@@ -219,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn what_the_log_refuses_is_counted_and_the_number_is_used_again() {
         let log = Arc::new(TestLog::default());
-        let (outbox, _task) = Outbox::start(log.clone(), "n".into(), 9);
+        let (outbox, _task) = Outbox::start(log.clone(), "n".into(), 9, QUEUE_BYTES_DEFAULT);
         let tally = Arc::new(Tally::default());
         log.refuse(Some(SqlState::OUT_OF_MEMORY));
         outbox.send(vec![item(1, 2, &tally)]);
@@ -238,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn a_log_that_stands_still_fills_the_queue_and_the_rest_is_counted() {
         let log = Arc::new(TestLog::default());
-        let (outbox, _task) = Outbox::start(log.clone(), "n".into(), 9);
+        let (outbox, _task) = Outbox::start(log.clone(), "n".into(), 9, QUEUE_BYTES_DEFAULT);
         let tally = Arc::new(Tally::default());
         let gate = log.hold();
         outbox.send(vec![item(1, 1, &tally)]);

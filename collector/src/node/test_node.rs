@@ -52,6 +52,7 @@ pub async fn test_node(ring_bytes_total: usize) -> Option<TestNode> {
         name: "test".into(),
         rows: log.clone(),
         ring_bytes_total,
+        queue_bytes_max: crate::node::outbox::QUEUE_BYTES_DEFAULT,
         probes_enabled: true,
         cmdline: CmdlineSetting::Redacted,
         // The tests flood it.

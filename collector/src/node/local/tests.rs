@@ -346,6 +346,7 @@ async fn without_probes_there_are_processes_and_plans_and_every_start_is_refused
         name: "test".into(),
         rows: Arc::new(TestLog::default()),
         ring_bytes_total: RING_BYTES_DEFAULT,
+        queue_bytes_max: crate::node::outbox::QUEUE_BYTES_DEFAULT,
         probes_enabled: false,
         cmdline: CmdlineSetting::Off,
         cpu_percent_max: 1.0,
