@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use datafusion::sql::sqlparser::ast;
 use probepilot_collector_ebpf::compile::{CompileOptions, compile};
 use probepilot_collector_ebpf::functions::process::{NoFacts, ProcessFacts};
-use probepilot_collector_ebpf::kernel::Kernel;
+use probepilot_collector_ebpf::kernel::{HookKind, Kernel, sampling};
 use probepilot_sql::statement::{ProbeQuery, Statement};
 use probepilot_sql::{SqlError, hooks};
 
@@ -54,6 +54,16 @@ pub fn hooks(pattern: &str, verbose: bool, out: &mut impl Write) -> anyhow::Resu
         match kernel.hook(&[name.kind.schema(), name.name.as_str()]) {
             Ok(hook) => hook.fields.iter().try_for_each(|field| writeln!(out, "    {}", field.declaration))?,
             Err(error) => writeln!(out, "    {error}")?,
+        }
+    }
+    for (name, hook) in sampling::all().filter(|(name, _)| fits(pattern, &name.name)) {
+        found = true;
+        match hook.kind {
+            HookKind::Profile => writeln!(out, "profile(hertz)")?,
+            _ => writeln!(out, "perf('{}', period)", name.name)?,
+        }
+        if verbose {
+            hook.fields.iter().try_for_each(|field| writeln!(out, "    {}", field.declaration))?;
         }
     }
     if found { Ok(()) } else { bail!("no hook of this kernel fits \"{pattern}\"") }

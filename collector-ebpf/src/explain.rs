@@ -10,7 +10,7 @@ use crate::compile::program::taxes_system_calls;
 use crate::compile::read::helper;
 use crate::compile::split::{Carried, Split};
 use crate::compile::{CompiledProbe, OutputColumn};
-use crate::kernel::Hook;
+use crate::kernel::{Hook, Rate, Sampling};
 use crate::object::{Insn, MapRef};
 
 /// What runs where, in a line, for the notice of CREATE PROBE.
@@ -113,7 +113,21 @@ fn hook_lines(role: &str, hook: &Hook) -> Vec<String> {
     if taxes_system_calls(hook) {
         lines.push("  Cost: every system call of the host pays some 40 to 90 ns while it is attached".to_owned());
     }
+    if let Some(sampling) = hook.sampling {
+        lines.push(format!("  {}", samples(sampling)));
+    }
     lines
+}
+
+fn samples(sampling: Sampling) -> String {
+    let each = "of each CPU that runs when it is attached";
+    match sampling.rate {
+        Rate::Hertz(hertz) => format!("Samples: {hertz} a second {each}; an idle one has pid 0"),
+        Rate::Period(period) if sampling.event.is_clock => {
+            format!("Samples: one for every {period} ns {each}; an idle one has pid 0")
+        }
+        Rate::Period(period) => format!("Samples: one for every {period} {} {each}", sampling.event.name),
+    }
 }
 
 fn record_line(probe: &CompiledProbe) -> String {

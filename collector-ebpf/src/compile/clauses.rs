@@ -2,8 +2,9 @@
 //! not do yet is refused here, at its place.
 
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, OrderByExpr, OrderByKind,
-    Query, Select, SelectItem, SetExpr, Spanned, TableFactor, Value,
+    self, Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause,
+    ObjectName, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, TableFactor, TableFunctionArgs,
+    Value,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::names::folded;
@@ -29,6 +30,8 @@ const ONE_HOOK_EACH: &str = "A pair has one hook before JOIN and one behind it. 
 pub struct HookClause {
     /// Its name, part by part, lower case unless quoted.
     pub name: Vec<String>,
+    /// What it is called with, where it is a function.
+    pub arguments: Option<Vec<Expr>>,
     /// Where it stands.
     pub span: Span,
     /// `AS alias`
@@ -191,6 +194,9 @@ fn from(
         }
     };
     let end = hook_of(&join.relation, refuse)?;
+    if let Some(sampled) = [&first, &end].into_iter().find(|hook| hook.arguments.is_some()) {
+        return Err(refuse("a join with samples", sampled.span).hint("A sample is the beginning or end of nothing."));
+    }
     let constraint = match &join.join_operator {
         JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => constraint,
         _ => {
@@ -258,17 +264,35 @@ fn using(column: &ObjectName, first: &HookClause, second: &HookClause) -> Option
 }
 
 fn hook_of(relation: &TableFactor, refuse: &impl Fn(&str, Span) -> SqlError) -> Result<HookClause, SqlError> {
-    let TableFactor::Table { name, alias, args: None, .. } = relation else {
+    let TableFactor::Table { name, alias, args, .. } = relation else {
         return Err(refuse("anything but a hook in FROM", relation.span()).hint(ONE_HOOK_EACH));
     };
-    if !hooks::is_hook(name) {
-        return Err(refuse("a table that is no hook", name.span()));
+    if !hooks::is_hook_factor(relation) {
+        let error = match args {
+            Some(_) => refuse("anything but a hook in FROM", relation.span()),
+            None => refuse("a table that is no hook", name.span()),
+        };
+        return Err(if hooks::is_function(name) {
+            error.hint("Samples are taken by profile(99) and perf('page-faults', 100).")
+        } else {
+            error
+        });
     }
+    let arguments = args.as_ref().map(|args| arguments(args, refuse)).transpose()?;
     if alias.as_ref().is_some_and(|alias| !alias.columns.is_empty()) {
         return Err(refuse("a list of column names behind the table's alias", name.span()));
     }
     let parts = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
-    Ok(HookClause { name: parts, span: name.span(), alias: alias.as_ref().map(|alias| folded(&alias.name)) })
+    let alias = alias.as_ref().map(|alias| folded(&alias.name));
+    Ok(HookClause { name: parts, arguments, span: name.span(), alias })
+}
+
+fn arguments(arguments: &TableFunctionArgs, refuse: &impl Fn(&str, Span) -> SqlError) -> Result<Vec<Expr>, SqlError> {
+    let plain = arguments.args.iter().map(|argument| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => Ok(expression.clone()),
+        other => Err(refuse("this kind of argument", other.span())),
+    });
+    plain.collect()
 }
 
 /// Taken apart by a loop, and before anything is copied: a filter may have thousands of conjuncts, each one level deeper

@@ -4,6 +4,7 @@
 
 pub mod position; // Line and column → character position.
 pub mod clauses; // One SELECT on one hook; the rest refused at its place.
+mod sampling; // Functions in FROM.
 pub mod leaf; // What programs can read.
 mod resolver; // Names in expressions.
 pub mod names; // Identifiers → columns.
@@ -284,6 +285,9 @@ fn compile_into(
 }
 
 fn find_hook(kernel: &Kernel, clause: &HookClause, text: &str) -> Result<Arc<Hook>, SqlError> {
+    if let Some(arguments) = &clause.arguments {
+        return sampling::hook(clause, arguments, text).map(Arc::new);
+    }
     let parts: Vec<&str> = clause.name.iter().map(String::as_str).collect();
     kernel.hook(&parts).map_err(|error| error.at(position::of_span(text, clause.span)))
 }

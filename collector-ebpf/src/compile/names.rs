@@ -525,7 +525,7 @@ impl Scope<'_> {
             .chain(hook.fields.iter().map(|field| field.name.as_str()));
         let near = nearest(name, names);
         if near.is_empty() {
-            error.hint(format!("SHOW COLUMNS FROM {} lists its columns.", hook))
+            error.hint(hook.listing())
         } else {
             error.hint(format!("Perhaps you meant {}.", near.join(" or ")))
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::labels::Labels;
+use super::sampling::Sampling;
 
 /// The kinds of hooks that can be read; each is a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,18 +13,24 @@ pub enum HookKind {
     Tracepoint,
     /// `tp_btf.…`: the typed arguments that BTF describes.
     BtfTracepoint,
+    /// `profile(…)`: whatever each CPU does, so many times a second.
+    Profile,
+    /// `perf(…)`: one of so many of the kernel's software events.
+    Perf,
 }
 
 impl HookKind {
-    /// The schema's name.
+    /// The schema's name; a function's of those that take arguments.
     pub fn schema(self) -> &'static str {
         match self {
             HookKind::Tracepoint => "tracepoint",
             HookKind::BtfTracepoint => "tp_btf",
+            HookKind::Profile => "profile",
+            HookKind::Perf => "perf",
         }
     }
 
-    /// The kind with this schema name; `None` for the kinds that cannot be read yet.
+    /// The kind whose hooks are tables of this schema; `None` for functions, and for the kinds that cannot be read yet.
     pub fn of_schema(schema: &str) -> Option<HookKind> {
         [HookKind::Tracepoint, HookKind::BtfTracepoint].into_iter().find(|kind| kind.schema() == schema)
     }
@@ -93,6 +100,8 @@ pub struct Hook {
     pub tracepoint_id: Option<u32>,
     /// The BTF type by which the verifier knows a `tp_btf`.
     pub btf_id: Option<u32>,
+    /// What is sampled, of hooks of perf events.
+    pub sampling: Option<Sampling>,
 }
 
 impl Hook {
@@ -100,11 +109,23 @@ impl Hook {
     pub fn field(&self, name: &str) -> Option<&HookField> {
         self.fields.iter().find(|field| field.name == name)
     }
+
+    /// The statement by which a user sees its columns.
+    pub fn listing(&self) -> String {
+        if self.sampling.is_some() {
+            format!("SELECT * FROM {self} LIMIT 1 shows its columns.")
+        } else {
+            format!("SHOW COLUMNS FROM {self} lists its columns.")
+        }
+    }
 }
 
 impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.kind.schema(), self.name)
+        match self.sampling {
+            Some(sampling) => f.write_str(&sampling.to_text()),
+            None => write!(f, "{}.{}", self.kind.schema(), self.name),
+        }
     }
 }
 

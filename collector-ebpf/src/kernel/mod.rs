@@ -12,6 +12,7 @@ mod hook; // Hooks, fields, places, types.
 mod labels; // Names by which tracefs prints numbers.
 mod nearest; // The names closest to a misspelt one.
 mod path; // From an argument by dots to a value.
+pub mod sampling; // Hooks that are functions: clocks and software events.
 mod tracefs; // Finds, lists and reads tracepoint formats.
 
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use error::KernelError;
 pub use hook::{Bits, FieldPath, Hook, HookContext, HookField, HookKind, HookName, KernelType, Place};
 pub use labels::Labels;
 pub use nearest::nearest;
+pub use sampling::{Rate, Sampling};
 
 /// Where a kernel's BTF is.
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -108,6 +110,7 @@ impl Kernel {
         let hook = Arc::new(match kind {
             HookKind::Tracepoint => self.tracepoint(group, name)?,
             HookKind::BtfTracepoint => self.btf_tracepoint(group, name)?,
+            HookKind::Profile | HookKind::Perf => unreachable!("functions have no schema"),
         });
         self.hooks.lock().insert(key, hook.clone());
         Ok(hook)
@@ -217,6 +220,7 @@ impl Kernel {
                     fields,
                     tracepoint_id: None,
                     btf_id: Some(typedef),
+                    sampling: None,
                 })
             }
             _ => Err(self.unknown(HookKind::BtfTracepoint, name)),
@@ -229,6 +233,7 @@ impl Kernel {
         let names = match kind {
             HookKind::Tracepoint => self.tracepoint_names().into_iter().map(|(_, name)| name).collect(),
             HookKind::BtfTracepoint => self.btf_hook_names().to_vec(),
+            HookKind::Profile | HookKind::Perf => Vec::new(),
         };
         let near = nearest(name, names.iter().map(String::as_str));
         if near.is_empty() {

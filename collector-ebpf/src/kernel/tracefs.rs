@@ -82,6 +82,7 @@ pub fn of_format(text: &str, group: &str, name: &str, btf: &Btf) -> Result<Hook,
         fields,
         tracepoint_id: Some(id),
         btf_id: None,
+        sampling: None,
     })
 }
 

@@ -15,7 +15,12 @@ pub fn possible() -> io::Result<Vec<u32>> {
 
 /// The first CPU that runs now.
 pub fn first_online() -> u32 {
-    aya::util::online_cpus().ok().and_then(|cpus| cpus.first().copied()).unwrap_or(0)
+    online().ok().and_then(|cpus| cpus.first().copied()).unwrap_or(0)
+}
+
+/// All CPUs that run now.
+pub fn online() -> io::Result<Vec<u32>> {
+    aya::util::online_cpus().map_err(|(_, error)| error)
 }
 
 /// `0-3,8` → 0, 1, 2, 3, 8.

@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::tokenizer::Location;
 use probepilot_sql::{SqlError, SqlState, position};
 
 use crate::capability;
+use crate::kernel::HookKind;
 use crate::object::SourceLine;
 
 /// Lines of the verifier's log that are kept.
@@ -76,6 +77,11 @@ impl LoadError {
         }
     }
 
+    /// Whether it is about attaching to a clock, whose rate the host's settings bound.
+    fn is_of_profile(&self) -> bool {
+        matches!(self, LoadError::Attach { hook, .. } if hook.starts_with(HookKind::Profile.schema()))
+    }
+
     /// As [`LoadError::to_sql`], with the place in `text`, the statement that was compiled, where the verifier stopped.
     pub fn to_sql_in(&self, text: &str) -> SqlError {
         let error = self.to_sql();
@@ -101,6 +107,9 @@ impl LoadError {
                     }
                 }
                 Some(libc::ENOMEM | libc::ENOSPC) => error(SqlState::INSUFFICIENT_RESOURCES).detail(sentence(source)),
+                Some(libc::EINVAL) if self.is_of_profile() => error(SqlState::IO_ERROR).detail(sentence(source)).hint(
+                    "This host may allow fewer samples a second: see /proc/sys/kernel/perf_event_max_sample_rate.",
+                ),
                 _ => error(SqlState::IO_ERROR).detail(sentence(source)),
             },
             LoadError::Verifier { source_line, log, .. } => {

@@ -111,6 +111,9 @@ impl HookPosts {
         if let [_] = post.seated.as_slice() {
             let mut post = posts.swap_remove(at);
             post.attachment = None;
+            if self.hook.sampling.is_some() {
+                wait();
+            }
             return post.missed().ok();
         }
         let (gone, rest): (Vec<Seated>, Vec<Seated>) =

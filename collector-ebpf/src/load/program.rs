@@ -93,13 +93,15 @@ impl ProgramInfo {
 /// Loads a program of these functions, of which the first gives it its name, for a hook, with the SQL behind its
 /// instructions.
 pub fn load(functions: &[Function], hook: &Hook, insns: &[Insn], lines: &[SourceLine]) -> Result<OwnedFd, LoadError> {
-    /// `BPF_PROG_TYPE_TRACEPOINT`, `BPF_PROG_TYPE_TRACING` and `BPF_TRACE_RAW_TP`.
+    /// `BPF_PROG_TYPE_TRACEPOINT`, `…_PERF_EVENT`, `…_TRACING` and `BPF_TRACE_RAW_TP`.
     const TRACEPOINT: u32 = 5;
+    const PERF_EVENT: u32 = 7;
     const TRACING: u32 = 26;
     const ATTACH_RAW_TRACEPOINT: u32 = 23;
     let (kind, attach_type, attach_btf_id) = match hook.kind {
         HookKind::Tracepoint => (TRACEPOINT, 0, 0),
         HookKind::BtfTracepoint => (TRACING, ATTACH_RAW_TRACEPOINT, hook.btf_id.unwrap_or(0)),
+        HookKind::Profile | HookKind::Perf => (PERF_EVENT, 0, 0),
     };
     let bytes: Vec<u8> = insns.iter().flat_map(|insn| insn.bytes()).collect();
     let name = functions.first().map_or("", |function| function.name);

@@ -85,8 +85,21 @@ pub fn object_name(name: &str) -> [u8; 16] {
     out
 }
 
-/// Opens a tracepoint as a perf event of all tasks. One CPU is enough: programs run on whichever CPU the event happens.
-pub fn open_tracepoint(tracepoint_id: u32, cpu: u32) -> io::Result<OwnedFd> {
+/// A perf event of all tasks, in the kernel's words.
+#[derive(Clone, Copy, Debug)]
+pub struct PerfEvent {
+    /// `PERF_TYPE_…`
+    pub kind: u32,
+    /// Which of its kind.
+    pub config: u64,
+    /// Events between samples, or samples a second.
+    pub period: u64,
+    /// `period` is samples a second.
+    pub is_frequency: bool,
+}
+
+/// Opens a perf event of all tasks on a CPU. It does nothing until it is enabled.
+pub fn open_perf_event(event: PerfEvent, cpu: u32) -> io::Result<OwnedFd> {
     /// `struct perf_event_attr`, as far as its first version goes.
     #[repr(C)]
     #[derive(Default)]
@@ -94,12 +107,19 @@ pub fn open_tracepoint(tracepoint_id: u32, cpu: u32) -> io::Result<OwnedFd> {
         kind: u32,
         bytes: u32,
         config: u64,
-        rest: [u64; 6],
+        period: u64,
+        sample_kind: u64,
+        read_format: u64,
+        flags: u64,
+        rest: [u64; 2],
     }
-    const KIND_TRACEPOINT: u32 = 2;
+    const DISABLED: u64 = 1;
+    const FREQUENCY: u64 = 1 << 10;
     const CLOSE_ON_EXEC: libc::c_ulong = 8;
+    let PerfEvent { kind, config, period, is_frequency } = event;
     let bytes = u32::try_from(size_of::<Attributes>()).expect("64");
-    let attributes = Attributes { kind: KIND_TRACEPOINT, bytes, config: tracepoint_id.into(), rest: [0; 6] };
+    let flags = DISABLED | if is_frequency { FREQUENCY } else { 0 };
+    let attributes = Attributes { kind, bytes, config, period, flags, ..Attributes::default() };
     // SAFETY: the attributes carry their own size and live through the call.
     let result = unsafe {
         libc::syscall(

@@ -6,10 +6,14 @@ use arrow::array::{ArrayRef, Int32Builder, RecordBatch, StringViewBuilder};
 use async_trait::async_trait;
 use probepilot_catalog::ports::LiveTable;
 use probepilot_catalog::table::{Column, TableName, arrow_schema};
-use probepilot_collector_ebpf::kernel::{HookName, KernelType};
+use probepilot_collector_ebpf::kernel::{HookField, HookKind, HookName, KernelType, sampling};
 use probepilot_sql::{SqlError, SqlType};
 
 use crate::node::lifecycle::Probes;
+
+/// What the first column of both tables says.
+const SCHEMA_COMMENT: &str =
+    "kind of hook: tracepoint, tp_btf, and the functions that sample: perf('name', period), profile(hertz)";
 
 /// `system.hooks`.
 pub struct HookTable {
@@ -31,7 +35,7 @@ impl LiveTable for HookTable {
 
     fn columns(&self) -> Vec<Column> {
         vec![
-            Column::new("schema", SqlType::Text, false, "kind of hook: tracepoint, tp_btf"),
+            Column::new("schema", SqlType::Text, false, SCHEMA_COMMENT),
             Column::new("group", SqlType::Text, true, "the kernel's group of the event; NULL where it has none"),
             Column::new("name", SqlType::Text, false, "event"),
             Column::new(
@@ -44,7 +48,7 @@ impl LiveTable for HookTable {
     }
 
     fn comment(&self) -> &str {
-        "places of this kernel that a probe may attach to; each is a table: schema.name"
+        "places of this kernel that a probe may attach to; each is a table: schema.name, or a function"
     }
 
     async fn rows(&self) -> Result<Vec<RecordBatch>, SqlError> {
@@ -52,7 +56,8 @@ impl LiveTable for HookTable {
         let columns = self.columns();
         blocking(move || {
             let mut texts: [StringViewBuilder; 4] = std::array::from_fn(|_| StringViewBuilder::new());
-            for HookName { kind, group, name, context } in probes.kernel()?.hooks() {
+            let sampled = sampling::all().map(|(name, _)| name);
+            for HookName { kind, group, name, context } in probes.kernel()?.hooks().into_iter().chain(sampled) {
                 texts[0].append_value(kind.schema());
                 texts[1].append_option((!group.is_empty()).then_some(group));
                 texts[2].append_value(name);
@@ -86,7 +91,7 @@ impl LiveTable for HookColumnTable {
 
     fn columns(&self) -> Vec<Column> {
         vec![
-            Column::new("schema", SqlType::Text, false, "kind of hook: tracepoint, tp_btf"),
+            Column::new("schema", SqlType::Text, false, SCHEMA_COMMENT),
             Column::new("hook", SqlType::Text, false, "event"),
             Column::new("position", SqlType::Integer, false, "place among the hook's fields, from 1"),
             Column::new("name", SqlType::Text, false, "field"),
@@ -121,20 +126,26 @@ fn hook_columns(probes: &Probes, columns: &[Column]) -> Result<Vec<RecordBatch>,
     let kernel = probes.kernel()?;
     let mut texts: [StringViewBuilder; 5] = std::array::from_fn(|_| StringViewBuilder::new());
     let mut positions = Int32Builder::new();
+    let mut add = |kind: HookKind, name: &str, fields: &[HookField]| {
+        for (field, position) in fields.iter().zip(1..) {
+            texts[0].append_value(kind.schema());
+            texts[1].append_value(name);
+            positions.append_value(position);
+            texts[2].append_value(&field.name);
+            texts[3].append_option(sql_type(&field.ty).map(SqlType::sql));
+            texts[4].append_value(&field.declaration);
+        }
+    };
     for HookName { kind, group, name, .. } in kernel.hooks() {
         let parts: &[&str] = if group.is_empty() { &[kind.schema(), &name] } else { &[kind.schema(), &group, &name] };
         // A hook whose description cannot be read is in `system.hooks` all the same.
         let Ok(hook) = kernel.hook(parts) else {
             continue;
         };
-        for (field, position) in hook.fields.iter().zip(1..) {
-            texts[0].append_value(kind.schema());
-            texts[1].append_value(&name);
-            positions.append_value(position);
-            texts[2].append_value(&field.name);
-            texts[3].append_option(sql_type(&field.ty).map(SqlType::sql));
-            texts[4].append_value(&field.declaration);
-        }
+        add(kind, &name, &hook.fields);
+    }
+    for (name, hook) in sampling::all() {
+        add(hook.kind, &name.name, &hook.fields);
     }
     let [schemas, hooks, names, types, declarations] = texts.map(|mut builder| Arc::new(builder.finish()) as ArrayRef);
     batch(columns, vec![schemas, hooks, Arc::new(positions.finish()), names, types, declarations])

@@ -60,6 +60,7 @@ fn hook() -> Hook {
         ],
         tracepoint_id: None,
         btf_id: None,
+        sampling: None,
     }
 }
 

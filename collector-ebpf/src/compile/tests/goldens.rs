@@ -134,6 +134,16 @@ fn groups_are_counted_in_the_kernel() {
 }
 
 #[test]
+fn samples_are_counted_by_whoever_was_interrupted() {
+    check(
+        "samples",
+        "A function in FROM: an event of each CPU's clock, about the task that it interrupted.",
+        true,
+        "SELECT p.pid, p.comm, p.ip, count(*) AS samples FROM profile(19) p WHERE p.pid > 0 GROUP BY 1, 2, 3",
+    );
+}
+
+#[test]
 fn the_shipped_probes_are_split_as_they_were() {
     for probe in crate::probes::builtin() {
         let reason = "A shipped probe: what it costs in the kernel, and what is left for after it.";

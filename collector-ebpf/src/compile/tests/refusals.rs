@@ -193,3 +193,38 @@ fn names_that_one_hook_has_need_no_alias() {
     assert_eq!(names[..3], ["ret", "flags", "time"]);
     assert!(!names.contains(&"filename"), "{names:?}");
 }
+
+#[test]
+fn samples_that_make_no_sense_are_refused_at_the_argument() {
+    for (from, state, at, says) in [
+        ("profile()", "22023", "profile", "profile(99)"),
+        ("profile(1, 2)", "22023", "profile", "one argument"),
+        ("profile(0)", "22023", "0)", "1 to 10000"),
+        ("profile(-7)", "22023", "7)", "not -7"),
+        ("profile(10001)", "22023", "10001", "1 to 10000"),
+        ("profile(99999999999999999999999)", "22023", "9999", "no whole number"),
+        ("profile(9.5)", "22023", "9.5", "no whole number"),
+        ("profile('99')", "22023", "'99'", "no whole number"),
+        ("profile(pid)", "0A000", "pid)", "no literal"),
+        ("profile(50 + 49)", "0A000", "50", "no literal"),
+        ("profile($1)", "0A000", "$1", "no literal"),
+        ("profile(hertz => 9)", "0A000", "hertz", "argument"),
+        ("perf()", "22023", "perf", "perf('page-faults', 100)"),
+        ("perf('page-faults')", "22023", "perf", "two arguments"),
+        ("perf('page-fault', 1)", "22023", "'page-fault'", "page-faults"),
+        ("perf('cycles', 1)", "22023", "'cycles'", "context-switches"),
+        ("perf(7, 1)", "22023", "7", "text"),
+        ("perf(comm, 1)", "0A000", "comm", "no literal"),
+        ("perf('page-faults', 0)", "22023", "0)", "1 to"),
+        ("perf('page-faults', 9223372036854775807)", "22023", "9223372036854775807", "1 to"),
+        ("perf('cpu-clock', 99999)", "22023", "99999", "100000"),
+        ("profile", "0A000", "profile", "profile(99)"),
+        ("generate_series(1, 2)", "0A000", "generate_series", "anything but a hook"),
+        ("profile(9) a JOIN profile(99) b ON a.pid = b.pid", "0A000", "profile(9)", "join with samples"),
+        ("tracepoint.sched_process_exec a JOIN perf('page-faults', 1) b ON a.pid = b.pid", "0A000", "perf", "samples"),
+    ] {
+        check(true, &format!("SELECT 1 AS one FROM {from}"), state, at, says);
+    }
+    check(false, "SELECT addres FROM perf('page-faults', 1)", "42703", "addres", "address");
+    check(false, "SELECT address FROM profile(99)", "42703", "address", "SELECT * FROM profile(99) LIMIT 1");
+}

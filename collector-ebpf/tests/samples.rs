@@ -1,0 +1,324 @@
+//! Samples in the running kernel: a clock of each CPU, and events that the kernel counts itself.
+
+mod host; // The kernel the tests run on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Int32Type, Int64Type};
+use datafusion::sql::sqlparser::ast;
+use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
+use probepilot_collector_ebpf::decode::ClockOffset;
+use probepilot_collector_ebpf::functions::ProcessFacts;
+use probepilot_collector_ebpf::functions::process::NoFacts;
+use probepilot_collector_ebpf::kernel::Kernel;
+use probepilot_collector_ebpf::load::{Counters, LoadOptions, LoadedProbe, Rings};
+use probepilot_collector_ebpf::windows::{Window, WindowRows};
+use probepilot_sql::statement::{ProbeQuery, Statement};
+
+use host::host;
+
+const OPTIONS: LoadOptions = LoadOptions { probe_id: 5, rows_per_second_max: 1_000_000 };
+
+const WINDOW: Window = Window { start_unix_ns: 7_000_000_000, width_ns: 1_000_000_000, complete: true, keep: 0 };
+
+const RING_BYTES: usize = 1 << 22;
+
+fn compiled(kernel: &Kernel, sql: &str) -> CompiledProbe {
+    let (query, stored) = match probepilot_sql::parse_one(sql).unwrap() {
+        Statement::CreateProbe(probe) => (probe.query, true),
+        Statement::Sql(statement) => match *statement {
+            ast::Statement::Query(query) => (ProbeQuery { text: sql.into(), query, comments: Vec::new() }, false),
+            other => panic!("{other} is no query"),
+        },
+        other => panic!("{other:?} is no query"),
+    };
+    let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
+    let options =
+        CompileOptions { name: "samples".into(), node: "here".into(), excluded_tgid: None, stored, weighted: false };
+    compile(&query, kernel, &facts, &options).unwrap_or_else(|error| panic!("{sql}: {error} {:?}", error.hint))
+}
+
+/// The rows of what happens while `act` runs.
+fn rows(kernel: &Kernel, sql: &str, act: impl FnOnce()) -> (RecordBatch, Counters) {
+    let probe = compiled(kernel, sql);
+    let mut rings = Rings::new(RING_BYTES).unwrap();
+    let mut loaded =
+        LoadedProbe::load(&probe.object, &rings.common(), OPTIONS).unwrap_or_else(|error| panic!("{sql}: {error:#?}"));
+    loaded.attach().unwrap();
+    act();
+    loaded.detach();
+    let mut decoder = probe.decoder();
+    let mut batches = vec![decoder.finish(&ClockOffset::now()).unwrap()];
+    rings.drain(|record| decoder.push(record).unwrap());
+    batches.push(decoder.finish(&ClockOffset::now()).unwrap());
+    (concat_batches(&batches[0].schema(), &batches).unwrap(), loaded.counters().unwrap())
+}
+
+/// The one window over what happens while `act` runs.
+fn window(kernel: &Kernel, sql: &str, act: impl FnOnce()) -> (WindowRows, Counters) {
+    let probe = compiled(kernel, sql);
+    let rings = Rings::new(1).unwrap();
+    let mut loaded =
+        LoadedProbe::load(&probe.object, &rings.common(), OPTIONS).unwrap_or_else(|error| panic!("{sql}: {error:#?}"));
+    loaded.attach().unwrap();
+    act();
+    loaded.detach();
+    let mut decoder = probe.window_decoder().unwrap();
+    loaded.windows().unwrap().take_open(|key, states| decoder.push(key, states)).unwrap();
+    (decoder.finish(WINDOW, &ClockOffset::now()).unwrap(), loaded.counters().unwrap())
+}
+
+fn integers(rows: &RecordBatch, name: &str) -> Vec<i32> {
+    rows.column_by_name(name).unwrap().as_primitive::<Int32Type>().iter().map(|value| value.unwrap()).collect()
+}
+
+fn bigints(rows: &RecordBatch, name: &str) -> Vec<i64> {
+    rows.column_by_name(name).unwrap().as_primitive::<Int64Type>().iter().map(|value| value.unwrap()).collect()
+}
+
+fn own_pid() -> i32 {
+    std::process::id().cast_signed()
+}
+
+fn own_tid() -> i32 {
+    // SAFETY: no arguments, no effect.
+    unsafe { libc::gettid() }
+}
+
+/// Nanoseconds of CPU that a thread, by default this one, has had.
+fn thread_cpu_ns() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: room for the answer.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) }, 0);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+/// Uses so much CPU.
+fn spin(cpu_time: Duration) {
+    let end = thread_cpu_ns() + cpu_time.as_nanos() as i64;
+    while thread_cpu_ns() < end {
+        std::hint::black_box((0..1_000_u64).sum::<u64>());
+    }
+}
+
+/// Memory of its own, whose pages are not there yet.
+struct Pages {
+    start: *mut u8,
+    bytes: usize,
+}
+
+const PAGE_BYTES: usize = 4096;
+
+impl Pages {
+    fn new(count: usize) -> Pages {
+        let bytes = count * PAGE_BYTES;
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping, of nothing.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        assert_ne!(start, libc::MAP_FAILED);
+        // SAFETY: our own mapping.
+        unsafe { libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE) };
+        Pages { start: start.cast(), bytes }
+    }
+
+    /// Writes to each page for the first time, no more at once than the kernel lets be sampled between two ticks.
+    fn touch(&self) {
+        for (index, page) in (0..self.bytes).step_by(PAGE_BYTES).enumerate() {
+            if index % 100 == 99 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            // SAFETY: within our own mapping.
+            unsafe { self.start.add(page).write_volatile(1) };
+        }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, which nobody uses any more.
+        unsafe { libc::munmap(self.start.cast(), self.bytes) };
+    }
+}
+
+#[test]
+fn each_first_touch_of_a_page_is_one_fault_with_its_address() {
+    const PAGES: usize = 1_000;
+    let Some(kernel) = host() else { return };
+    let pages = Pages::new(PAGES);
+    let first = pages.start as i64;
+    let sql = format!(
+        "SELECT pid, tid, comm, cpu, address, ip FROM perf('page-faults', 1) \
+         WHERE tid = {} AND address >= {first} AND address < {}",
+        own_tid(),
+        first + pages.bytes as i64
+    );
+    let (rows, counters) = rows(&kernel, &sql, || pages.touch());
+    assert_eq!((rows.num_rows(), counters.events, counters.rows), (PAGES, PAGES as u64, PAGES as u64));
+    let expected: Vec<i64> = (0..PAGES).map(|page| first + (page * PAGE_BYTES) as i64).collect();
+    let mut addresses = bigints(&rows, "address");
+    addresses.sort_unstable();
+    assert_eq!(addresses, expected);
+    assert!(integers(&rows, "pid").iter().all(|pid| *pid == own_pid()));
+    // One instruction touched them all, and it is one of ours.
+    let places = bigints(&rows, "ip");
+    let touch = Pages::touch as fn(&Pages) as usize as i64;
+    assert!(places.iter().all(|place| (place - touch).abs() < 1 << 24), "{places:x?} {touch:x}");
+}
+
+#[test]
+fn a_period_takes_one_of_so_many_in_the_kernels_groups() {
+    const PAGES: usize = 1_000;
+    let Some(kernel) = host() else { return };
+    // A CPU counts everybody's faults: only those of one busy thread on one CPU are known to be ours.
+    let pages = Pages::new(PAGES);
+    let sql = format!(
+        "SELECT tid, count(*) AS events FROM perf('minor-faults', 1) WHERE tid = {} AND address >= {} AND address < {} \
+         AND time < now() + interval '1 hour' GROUP BY tid",
+        own_tid(),
+        pages.start as i64,
+        pages.start as i64 + pages.bytes as i64
+    );
+    let (made, counters) = window(&kernel, &sql, || pages.touch());
+    assert_eq!(bigints(&made.rows, "events"), [PAGES as i64]);
+    assert_eq!((counters.events, counters.aggregated), (PAGES as u64, PAGES as u64));
+    drop(pages);
+    let pages = Pages::new(PAGES);
+    let sql = "SELECT count(*) AS events FROM perf('page-faults', 10) WHERE time < now() + interval '1 hour'";
+    let (made, _) = window(&kernel, sql, || pages.touch());
+    let events = bigints(&made.rows, "events")[0];
+    // At most nine are left over on each CPU, and others fault too.
+    assert!(events >= (PAGES as i64 - 9 * 2) / 10, "{events}");
+}
+
+#[test]
+fn a_busy_thread_has_its_share_of_the_samples() {
+    const HERTZ: f64 = 499.0;
+    let Some(kernel) = host() else { return };
+    let sql =
+        "SELECT pid, tid, cpu, time_bucket('1 hour', time), count(*) AS events FROM profile(499) GROUP BY 1, 2, 3, 4";
+    let (mut busy_tid, mut cpu_ns) = (0, 0);
+    let began = Instant::now();
+    let (made, counters) = window(&kernel, sql, || {
+        std::thread::scope(|scope| {
+            let busy = scope.spawn(|| {
+                let before = thread_cpu_ns();
+                spin(Duration::from_secs(1));
+                (own_tid(), thread_cpu_ns() - before)
+            });
+            (busy_tid, cpu_ns) = busy.join().unwrap();
+        });
+    });
+    let taken = began.elapsed();
+    let (pids, tids, events) =
+        (integers(&made.rows, "pid"), integers(&made.rows, "tid"), bigints(&made.rows, "events"));
+    let all: i64 = events.iter().sum();
+    assert_eq!((all.cast_unsigned(), counters.aggregated), (counters.events, counters.events));
+    let cpus = std::thread::available_parallelism().unwrap().get() as f64;
+    assert!((all as f64) < 1.05 * HERTZ * cpus * taken.as_secs_f64() + 10.0, "{all} samples in {taken:?}");
+    let of_busy: i64 = (0..tids.len()).filter(|row| tids[*row] == busy_tid).map(|row| events[row]).sum();
+    let expected = HERTZ * cpu_ns as f64 / 1e9;
+    assert!((of_busy as f64 - expected).abs() < 0.15 * expected, "{of_busy} samples, {expected} expected");
+    assert!(tids.iter().zip(&pids).all(|(tid, pid)| *tid != busy_tid || *pid == own_pid()));
+}
+
+#[test]
+fn a_waiting_thread_is_switched_away_from_each_time() {
+    const WAITS: usize = 50;
+    let Some(kernel) = host() else { return };
+    let sql = format!("SELECT tid FROM perf('context-switches', 1) WHERE tid = {}", own_tid());
+    // SAFETY: no arguments but room for the answer.
+    let switches = || unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage), 0);
+        usage.ru_nvcsw + usage.ru_nivcsw
+    };
+    let mut counted = 0;
+    let (rows, _) = rows(&kernel, &sql, || {
+        let before = switches();
+        (0..WAITS).for_each(|_| std::thread::sleep(Duration::from_millis(2)));
+        counted = switches() - before;
+    });
+    // Attaching and detaching wait too.
+    assert!(counted >= WAITS as i64 && rows.num_rows() as i64 >= counted, "{} rows, {counted}", rows.num_rows());
+    assert!(rows.num_rows() as i64 <= counted + 20, "{} rows, {counted}", rows.num_rows());
+}
+
+/// What our process's descriptors are that perf and BPF gave.
+fn descriptors() -> Vec<String> {
+    let all =
+        std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let mut ours: Vec<String> = all.map(|target| target.display().to_string()).collect();
+    ours.retain(|target| target.contains("perf_event") || target.contains("bpf"));
+    ours.sort();
+    ours
+}
+
+#[test]
+fn probes_of_one_rate_share_the_events_of_the_cpus_and_nothing_is_left() {
+    let Some(kernel) = host() else { return };
+    let before = descriptors();
+    let perf_events = || descriptors().iter().filter(|target| target.contains("perf_event]")).count();
+    let links =
+        || descriptors().iter().filter(|target| target.contains("bpf_link") || target.contains("bpf-link")).count();
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    {
+        let rings = Rings::new(RING_BYTES).unwrap();
+        let load = |sql: &str| {
+            let mut loaded = LoadedProbe::load(&compiled(&kernel, sql).object, &rings.common(), OPTIONS).unwrap();
+            loaded.attach().unwrap();
+            loaded
+        };
+        let sql = "SELECT pid FROM profile(1000) WHERE pid > 0";
+        let mut first = load(sql);
+        assert_eq!((perf_events(), links()), (cpus, cpus));
+        let second = load(sql);
+        assert_eq!((perf_events(), links()), (cpus, cpus), "one set of events for both");
+        let third = load("SELECT pid FROM profile(500) WHERE pid > 0");
+        assert_eq!((perf_events(), links()), (2 * cpus, 2 * cpus), "another rate is another hook");
+        spin(Duration::from_millis(200));
+        first.detach();
+        let (of_first, of_second) = (first.counters().unwrap().events, second.counters().unwrap().events);
+        assert!(of_first > 100 && of_second + 5 > of_first, "{of_first} {of_second}");
+        spin(Duration::from_millis(200));
+        assert_eq!(first.counters().unwrap().events, of_first, "it is detached");
+        assert!(second.counters().unwrap().events > of_second + 100, "the other goes on");
+        let of_third = third.counters().unwrap().events;
+        assert!(of_third * 3 > of_second, "{of_third}");
+        drop((first, second));
+        assert_eq!((perf_events(), links()), (cpus, cpus));
+        drop(third);
+        assert_eq!((perf_events(), links()), (0, 0));
+    }
+    assert_eq!(descriptors(), before);
+}
+
+#[test]
+fn coming_and_going_under_load_loses_no_sample_of_who_stays() {
+    let Some(kernel) = host() else { return };
+    let rings = Rings::new(RING_BYTES).unwrap();
+    let load = |sql: &str| LoadedProbe::load(&compiled(&kernel, sql).object, &rings.common(), OPTIONS).unwrap();
+    let count = "SELECT count(*) AS events FROM profile(2000) WHERE time < now() + interval '1 hour'";
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                spin(Duration::from_millis(1));
+            }
+        });
+        let (mut stays, mut beside) = (load(count), load(count));
+        stays.attach().unwrap();
+        for _ in 0..20 {
+            beside.attach().unwrap();
+            beside.detach();
+        }
+        stays.detach();
+        let (all, part) = (stays.counters().unwrap(), beside.counters().unwrap());
+        assert_eq!((all.events, part.events), (all.aggregated, part.aggregated));
+        assert!(all.events > part.events, "{} {}", all.events, part.events);
+        done.store(true, Ordering::Relaxed);
+    });
+}
