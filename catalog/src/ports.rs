@@ -26,7 +26,7 @@ pub trait Rows: Send + Sync + 'static {
     /// Every entry after `sequence`, in order, without gap, first the durable ones and then as they come.
     ///
     /// `credit` counts bytes of [`Envelope::memory_bytes`]: an entry takes its share before it is delivered (an entry
-    /// larger than all credit takes all of it) and returns it when dropped. Without credit the stream waits.
+    /// larger than a third of all credit takes that third) and returns it when dropped. Without credit the stream waits.
     fn subscribe(&self, after: u64, credit: Arc<Semaphore>) -> BoxStream<'static, Result<Entry, SqlError>>;
 
     /// The sequence of the newest entry, 0 before the first.

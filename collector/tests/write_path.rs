@@ -135,6 +135,24 @@ async fn segments_are_cut_by_size_and_by_time_while_a_subscriber_follows() {
 }
 
 #[tokio::test]
+async fn a_large_envelope_behind_small_ones_is_cut_with_them_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(folder.path()).await;
+    let table = house.table("events").await;
+    let source = Source::new(40);
+    let large_envelope = envelope(&table, source, 6, 20 * ROWS);
+    let mut options = house.options();
+    // The small ones are not enough for a segment, and what they leave of the credit is too little for the large one.
+    options.segments.cut_bytes = large_envelope.memory_bytes() / 3;
+    options.segments.cut_after = Duration::from_secs(3_600);
+    let writer = Writer::start(options).await.unwrap();
+    append(&writer, &house, source, 1..=5).await;
+    writer.append(large_envelope, Durability::Process).await.unwrap();
+    until("every row is committed without being asked", || house.lake.manifest().committed(LOCAL_STREAM) == 6).await;
+    writer.shutdown().await;
+}
+
+#[tokio::test]
 async fn nothing_is_lost_while_the_object_store_is_down() {
     let folder = tempfile::tempdir().unwrap();
     let house = House::open(folder.path()).await;

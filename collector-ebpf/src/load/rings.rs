@@ -213,11 +213,9 @@ impl Rings {
         let look = flood.max(LOOK_INTERVAL_MIN);
         let end = Instant::now() + time;
         loop {
+            let full = self.rings.iter().any(|ring| ring.filled_bytes() > ring_bytes / GATHERED_PART);
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.interrupted_within(left.min(look)) {
-                return;
-            }
-            if self.rings.iter().any(|ring| ring.filled_bytes() > ring_bytes / GATHERED_PART) {
+            if full || left.is_zero() || self.interrupted_within(left.min(look)) {
                 return;
             }
         }

@@ -18,6 +18,10 @@ use super::format::EntryKind;
 use super::window::{Live, Next};
 use super::writer::Shared;
 
+/// An entry takes at most this part of all credit: a subscriber that acts on what it holds when that is a third of its credit
+/// would otherwise wait for one which waits for the rest.
+const LARGEST_PART: usize = 3;
+
 /// Bytes of entries read from a file at once.
 const READ_BYTES: usize = 1024 * 1024;
 
@@ -118,7 +122,8 @@ impl Subscription {
 
     /// `None` when the log closes first: what is not delivered is in the files.
     async fn take_credit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let share = u32::try_from(bytes.min(self.credit_all)).unwrap_or(u32::MAX);
+        let largest = (self.credit_all / LARGEST_PART).max(1);
+        let share = u32::try_from(bytes.min(largest)).unwrap_or(u32::MAX);
         tokio::select! {
             biased;
             permit = self.credit.clone().acquire_many_owned(share) => permit.ok(),

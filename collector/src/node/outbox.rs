@@ -17,6 +17,9 @@ use crate::node::loss::{Cause, Tally};
 /// at least a quarter of a second; when full, rows are lost as `queue_full`.
 pub const QUEUE_PARCELS_MAX: usize = 256;
 
+/// A parcel takes no more rows when it has so many bytes: envelopes stay small beside what their readers may hold.
+const PARCEL_BYTES: usize = 4 << 20;
+
 /// Memory of the rows waiting for the log when nobody says otherwise, bytes; when full, rows are lost as `queue_full`.
 pub const QUEUE_BYTES_DEFAULT: usize = 64 << 20;
 
@@ -64,11 +67,20 @@ impl Outbox {
 
     /// Puts rows into the queue without waiting. Those it has no room for are counted `queue_full`.
     pub fn send(&self, items: Vec<Item>) {
-        let items: Vec<Item> = items.into_iter().filter(|item| item.batch.rows.num_rows() > 0).collect();
-        if items.is_empty() {
-            return;
+        let (mut parcel, mut bytes) = (Vec::new(), 0);
+        for item in items.into_iter().filter(|item| item.batch.rows.num_rows() > 0) {
+            bytes += item.batch.rows.get_array_memory_size();
+            parcel.push(item);
+            if bytes >= PARCEL_BYTES {
+                self.send_parcel(std::mem::take(&mut parcel), std::mem::take(&mut bytes));
+            }
         }
-        let bytes: usize = items.iter().map(|item| item.batch.rows.get_array_memory_size()).sum();
+        if !parcel.is_empty() {
+            self.send_parcel(parcel, bytes);
+        }
+    }
+
+    fn send_parcel(&self, items: Vec<Item>, bytes: usize) {
         let queued_bytes = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         // One parcel may always wait, whatever its size.
         if queued_bytes > 0 && queued_bytes + bytes > self.queue_bytes_max {

@@ -19,7 +19,8 @@ use crate::log::Log;
 /// When segments are cut.
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentOptions {
-    /// After so many bytes of memory. Three times as much is held at most: one being stored, the next being gathered.
+    /// After so many bytes of memory. Three times as much is held at most, and what an entry has more than that: one being
+    /// stored, the next being gathered. An entry counts as so many bytes at most, so that the next one never waits for it.
     pub cut_bytes: usize,
     /// After this time with rows, however few.
     pub cut_after: Duration,
