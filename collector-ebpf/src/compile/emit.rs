@@ -19,6 +19,7 @@ use super::pair::{Pair, PairParts};
 use super::position;
 use super::read::{ReadOutcome, Sources, TaskOffsets, helper};
 use super::sample::Sample;
+use super::sink::Sink;
 use super::split::{KernelFilter, Split};
 use crate::object::{Counter, MapRef, PENDING_BYTES, Patch, SETS_MAX, ScratchEntry};
 
@@ -65,15 +66,6 @@ impl<'a> Part<'a> {
             Part::Whole | Part::Entry { .. } | Part::Return { .. } => None,
         }
     }
-}
-
-/// What becomes of records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sink {
-    /// They are sent.
-    Ring,
-    /// They are made in scratch memory and counted with their bytes; nothing is sent.
-    Count,
 }
 
 /// What the program is besides the query.
@@ -175,7 +167,7 @@ pub(super) struct Emitter<'a> {
     pub(super) sources: Sources<'a>,
     pub(super) labels: Labels,
     /// The frame slot of the counters' address.
-    counters: i16,
+    pub(super) counters: i16,
     /// The program's end.
     out: Label,
     /// The frame slot of a map's key.
@@ -407,14 +399,6 @@ impl<'a> Emitter<'a> {
         self.assembler.store(Width::Eight, R1, counter.offset(), R2);
     }
 
-    /// Adds R3. Uses R1 and R2.
-    fn add(&mut self, counter: Counter) {
-        self.assembler.load(Width::Eight, R1, FRAME, self.counters);
-        self.assembler.load(Width::Eight, R2, R1, counter.offset());
-        self.assembler.alu(Alu::Add, R2, R3);
-        self.assembler.store(Width::Eight, R1, counter.offset(), R2);
-    }
-
     /// Calls the helpers that the expression's leaves need.
     pub(super) fn fetch_all(&mut self, expression: &Expression) {
         let mut leaves = Vec::new();
@@ -535,8 +519,7 @@ impl<'a> Emitter<'a> {
 
     fn send(&mut self) {
         if self.settings.sink == Sink::Count {
-            self.length();
-            self.add(Counter::RowBytes);
+            self.count_bytes();
         } else if self.layout.in_scratch() {
             self.find_ring();
             self.assembler.mov(R1, R0);

@@ -22,6 +22,7 @@ pub mod layout; // Where a record's columns lie.
 pub mod assemble; // Instructions, labels, jumps.
 pub mod evaluate; // The kernel's expressions → instructions.
 pub mod read; // Leaves → instructions.
+mod sink; // What becomes of records.
 mod record; // A record's bytes → instructions.
 pub mod emit; // The whole program.
 pub(crate) mod program; // What can be loaded.
@@ -48,13 +49,14 @@ use crate::windows::WindowDecoder;
 use aggregate::WindowParts;
 use bind::Binder;
 use clauses::{Clauses, HookClause};
-use emit::{Part, Settings, Sink};
+use emit::{Part, Settings};
 use layout::Layout;
 use names::{SAMPLE_KEEP_COLUMN, START_COLUMN, Scope, Side, StartHook};
 use pair::Pair;
 use pair::key::Joined;
 use program::{excluded, programs, return_hook, task_offsets};
 use sample::Sample;
+use sink::Sink;
 use split::{Planned, Split};
 
 /// What to compile for.

@@ -24,11 +24,12 @@ use probepilot_sql::{SqlError, SqlState};
 
 use super::bind::{self, Binder};
 use super::clauses::Clauses;
-use super::emit::{Part, Settings, Sink};
+use super::emit::{Part, Settings};
 use super::names::Scope;
 use super::pair::{self, key::Joined};
 use super::program::{excluded, programs, return_hook, task_offsets};
 use super::sample::Sample;
+use super::sink::Sink;
 use super::split::{self, Input, PlacedInput, Planned, Split};
 use super::{
     CompileOptions, CompiledProbe, Item, NamedItem, OutputColumn, WEIGHT_COLUMN, WEIGHT_COMMENT, bind_filter, item,
