@@ -8,11 +8,11 @@ use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast;
 use futures::{StreamExt, TryStreamExt};
 use probepilot_catalog::control::{Control, Role};
-use probepilot_catalog::ports::{Explain, Hooks, RowStream, Rows};
+use probepilot_catalog::ports::{Described, Explain, Hooks, RowStream, Rows};
 use probepilot_query::{Engine, Prepared, Session, SessionOptions};
 use probepilot_sql::names::folded;
 use probepilot_sql::statement::{ExplainTarget, ProbeChange, ProbeQuery, Statement};
-use probepilot_sql::{SqlError, SqlState, hooks};
+use probepilot_sql::{SqlError, SqlState, hooks, parameters};
 
 use crate::directory::DATABASE;
 use crate::probes::{self, Probes};
@@ -150,16 +150,12 @@ impl Executor {
         if let Some(query) = hook_query(sql) {
             may_probe(&connection.who)?;
             let query = ProbeQuery { text: Arc::clone(text), query: Box::new(query.clone()), comments: Vec::new() };
+            let Described { schema, parameters } = self.hooks.describe(&query, parameter_types).await?;
             if let ast::Statement::Explain { analyze, verbose, .. } = sql.as_ref() {
-                let (verbose, analyze) = (*verbose, *analyze);
-                return Ok(Plan {
-                    schema: Some(text_schema("QUERY PLAN")),
-                    parameters: Vec::new(),
-                    kind: PlanKind::ExplainHook { query, verbose, analyze },
-                });
+                let kind = PlanKind::ExplainHook { query, verbose: *verbose, analyze: *analyze };
+                return Ok(Plan { schema: Some(text_schema("QUERY PLAN")), parameters, kind });
             }
-            let schema = self.hooks.describe(&query).await?;
-            return Ok(Plan { schema: Some(schema), parameters: Vec::new(), kind: PlanKind::Hook(query) });
+            return Ok(Plan { schema: Some(schema), parameters, kind: PlanKind::Hook(query) });
         }
         may_read(&connection.who)?;
         let prepared = connection.session.prepare(text, sql, parameter_types).await?;
@@ -186,9 +182,12 @@ impl Executor {
             PlanKind::Shown(prepared) => {
                 Ok(Outcome::Rows { stream: connection.session.execute(prepared, Vec::new()).await?, tag: "SHOW" })
             }
-            PlanKind::Hook(query) => Ok(Outcome::Rows { stream: self.hooks.select(query).await?, tag: "SELECT" }),
+            PlanKind::Hook(query) => {
+                let query = with_values(query, &parameters)?;
+                Ok(Outcome::Rows { stream: self.hooks.select(&query).await?, tag: "SELECT" })
+            }
             PlanKind::ExplainHook { query, verbose, analyze } => {
-                let (verbose, analyze) = (*verbose, *analyze);
+                let (query, verbose, analyze) = (&with_values(query, &parameters)?, *verbose, *analyze);
                 let explain = Explain { name: "query", query, stored: false, running: None, verbose, analyze };
                 let lines = self.probes.node().explain(explain).await?;
                 Ok(Outcome::Rows { stream: lines_stream("QUERY PLAN", &lines), tag: "EXPLAIN" })
@@ -276,7 +275,7 @@ impl Executor {
         let schema = match sql {
             ast::Statement::Query(query) if hooks::is_hook(name) => {
                 may_probe(&connection.who)?;
-                self.hooks.describe(&ProbeQuery { text, query, comments: Vec::new() }).await?
+                self.hooks.describe(&ProbeQuery { text, query, comments: Vec::new() }, &[]).await?.schema
             }
             sql => connection.session.prepare(&text, &sql, &[]).await?.schema,
         };
@@ -307,6 +306,13 @@ fn hook_query(statement: &ast::Statement) -> Option<&ast::Query> {
         _ => return None,
     };
     hooks::mentions_hook(query).then_some(query)
+}
+
+/// The query with the values of its parameters.
+fn with_values(query: &ProbeQuery, values: &[ScalarValue]) -> Result<ProbeQuery, SqlError> {
+    let ProbeQuery { text, query, comments } = query;
+    let query = Box::new(parameters::substitute(query, values, text)?);
+    Ok(ProbeQuery { text: Arc::clone(text), query, comments: comments.clone() })
 }
 
 fn may_read(who: &Who) -> Result<(), SqlError> {

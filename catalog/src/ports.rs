@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use probepilot_sql::SqlError;
@@ -56,13 +56,24 @@ pub struct RowStream {
     pub notices: Arc<parking_lot::Mutex<Vec<String>>>,
 }
 
+/// What a query on hooks gives and takes.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// The columns of its rows.
+    pub schema: SchemaRef,
+    /// The types of its parameters: as the client gave them, else as what they are compared with.
+    pub parameters: Vec<DataType>,
+}
+
 /// Runs a SELECT on hooks for as long as the stream lives. Implemented by the collector; used by every door.
 #[async_trait]
 pub trait Hooks: Send + Sync + 'static {
-    /// The columns of a query on hooks, without loading anything: for Describe.
-    async fn describe(&self, query: &ProbeQuery) -> Result<SchemaRef, SqlError>;
+    /// The columns and parameters of a query on hooks, without loading anything: for Describe. `types` are those that the
+    /// client has given to parameters.
+    async fn describe(&self, query: &ProbeQuery, types: &[Option<DataType>]) -> Result<Described, SqlError>;
 
-    /// Compiles, loads, attaches; rows are neither logged nor stored. Dropping the stream detaches.
+    /// Compiles, loads, attaches; rows are neither logged nor stored. Dropping the stream detaches. Parameters have been
+    /// replaced by values.
     async fn select(&self, query: &ProbeQuery) -> Result<RowStream, SqlError>;
 }
 

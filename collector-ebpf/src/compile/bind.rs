@@ -19,6 +19,7 @@ use probepilot_sql::{SqlError, SqlState};
 
 use super::enumerations;
 use super::names::{Column, Content, Scope};
+use super::parameters::Parameters;
 use super::position;
 use super::split::Planned;
 use crate::functions::{self, ProcessFacts};
@@ -51,6 +52,8 @@ pub struct Binder {
     state: SessionState,
     /// Whether the query is stored.
     stored: bool,
+    /// What the types of parameters are found out for; without it they are refused.
+    parameters: Option<Arc<Parameters>>,
 }
 
 impl Binder {
@@ -65,7 +68,12 @@ impl Binder {
         for function in functions::aggregates::all() {
             state.register_udaf(function).map_err(|error| SqlError::internal("cannot register an aggregate", error))?;
         }
-        Ok(Binder { state, stored })
+        Ok(Binder { state, stored, parameters: None })
+    }
+
+    /// Takes parameters, and finds out their types.
+    pub fn with_parameters(self, parameters: Option<Arc<Parameters>>) -> Binder {
+        Binder { parameters, ..self }
     }
 
     /// A function by name.
@@ -122,6 +130,12 @@ impl Binder {
             .state
             .create_logical_expr_from_sql_expr(ast::ExprWithAlias { expr: expression, alias: None }, &schema)
             .map_err(|error| planning_error(error, scope.text, span))?;
+        let planned = match &self.parameters {
+            Some(parameters) => {
+                parameters.infer(planned, &schema).map_err(|error| planning_error(error, scope.text, span))?
+            }
+            None => planned,
+        };
         let planned = enumerations::replace(planned, scope, &schema)?;
         let bound = self.simplify(planned, scope).map_err(|error| planning_error(error, scope.text, span))?;
         // A function may refuse its arguments only when asked for its type.
@@ -263,8 +277,11 @@ impl Visitor for FunctionCheck<'_> {
     fn pre_visit_expr(&mut self, expression: &ast::Expr) -> ControlFlow<Self::Break> {
         let checked = match expression {
             ast::Expr::Function(function) => self.call(function),
-            ast::Expr::Value(value) if matches!(value.value, ast::Value::Placeholder(_)) => {
-                Err(SqlError::unsupported("parameters are not supported in a query on a hook")
+            ast::Expr::Value(value)
+                if matches!(value.value, ast::Value::Placeholder(_)) && self.binder.parameters.is_none() =>
+            {
+                Err(SqlError::unsupported("parameters are not supported here")
+                    .hint("A SELECT on a hook takes them when it is prepared with their values; a probe has none.")
                     .at(position::of_span(self.text, value.span)))
             }
             _ => Ok(()),

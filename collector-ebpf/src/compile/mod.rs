@@ -7,6 +7,7 @@ pub mod clauses; // One SELECT on one hook; the rest refused at its place.
 mod sampling; // Functions in FROM.
 pub mod leaf; // What programs can read.
 mod resolver; // Names in expressions.
+pub mod parameters; // The types of `$1`.
 pub mod names; // Identifiers → columns.
 mod star; // `*` → columns.
 pub mod enumerations; // Text to the user, numbers to the kernel.
@@ -54,6 +55,7 @@ use layout::Layout;
 use names::{SAMPLE_KEEP_COLUMN, START_COLUMN, Scope, Side, StartHook};
 use pair::Pair;
 use pair::key::Joined;
+use parameters::Parameters;
 use program::{excluded, programs, return_hook, task_offsets};
 use sample::Sample;
 use sink::Sink;
@@ -173,7 +175,7 @@ pub fn compile(
     facts: &Arc<dyn ProcessFacts>,
     options: &CompileOptions,
 ) -> Result<CompiledProbe, SqlError> {
-    compile_into(Sink::Ring, query, kernel, facts, options)
+    compile_into(Sink::Ring, None, query, kernel, facts, options)
 }
 
 /// As [`compile`], for measuring: the program does what it would, but makes its records in memory of its own, counts them
@@ -187,11 +189,12 @@ pub fn compile_counting(
     facts: &Arc<dyn ProcessFacts>,
     options: &CompileOptions,
 ) -> Result<CompiledProbe, SqlError> {
-    compile_into(Sink::Count, query, kernel, facts, options)
+    compile_into(Sink::Count, None, query, kernel, facts, options)
 }
 
 fn compile_into(
     sink: Sink,
+    parameters: Option<Arc<Parameters>>,
     query: &ProbeQuery,
     kernel: &Kernel,
     facts: &Arc<dyn ProcessFacts>,
@@ -199,7 +202,7 @@ fn compile_into(
 ) -> Result<CompiledProbe, SqlError> {
     let text = query.text.as_ref();
     let clauses = clauses::read(query)?;
-    let binder = Binder::new(facts, options.stored)?;
+    let binder = Binder::new(facts, options.stored)?.with_parameters(parameters);
     let aggregates = aggregate::is_wanted(&clauses, &binder);
     if options.stored && clauses.limit.is_some() && !aggregates {
         return Err(SqlError::unsupported("LIMIT has no meaning in a stored probe")

@@ -5,10 +5,12 @@ use std::collections::btree_map;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arrow::datatypes::DataType;
 use parking_lot::Mutex;
+use probepilot_catalog::ports::Described;
 use probepilot_catalog::probe::{ProbeHealth, ProbeId, ProbeReport, ProbeSpec, ProbeStarted, ProbeState};
 use probepilot_collector_ebpf::capability::Missing;
-use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile, compile_counting};
+use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile, compile_counting, parameters};
 use probepilot_collector_ebpf::functions::ProcessFacts;
 use probepilot_collector_ebpf::kernel::{Hook, Kernel};
 use probepilot_collector_ebpf::load::{Counters, LoadError, Runs};
@@ -220,6 +222,13 @@ impl Probes {
     /// As [`Probes::compile`], for a program that only counts what it would send.
     pub fn compile_counting(&self, query: &ProbeQuery, name: &str, stored: bool) -> Result<CompiledProbe, SqlError> {
         compile_counting(query, &*self.kernel()?, &self.facts(), &self.compile_options(name, stored))
+    }
+
+    /// The columns and parameters of a live query.
+    pub fn describe(&self, query: &ProbeQuery, types: &[Option<DataType>]) -> Result<Described, SqlError> {
+        let options = self.compile_options("select", false);
+        let described = parameters::describe(query, &*self.kernel()?, &self.facts(), &options, types)?;
+        Ok(Described { schema: described.example.schema(), parameters: described.parameters })
     }
 
     fn facts(&self) -> Arc<dyn ProcessFacts> {

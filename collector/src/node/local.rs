@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::Weak;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::DataType;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use probepilot_catalog::ports::{self, Explain, Gathering, Hooks, LiveTable, RowStream, Rows};
+use probepilot_catalog::ports::{self, Described, Explain, Gathering, Hooks, LiveTable, RowStream, Rows};
 use probepilot_catalog::probe::{EVERY_PROBE, ProbeHealth, ProbeId, ProbePlan, ProbeReport, ProbeSpec, ProbeStarted};
 use probepilot_catalog::table::{Column, TableKind};
 use probepilot_collector_ebpf::capability;
@@ -329,9 +329,9 @@ impl Gathering for Node {
 
 #[async_trait]
 impl Hooks for Node {
-    async fn describe(&self, query: &ProbeQuery) -> Result<SchemaRef, SqlError> {
-        let query = query.clone();
-        self.blocking(move |probes| Ok(probes.compile(&query, "select", false)?.schema())).await
+    async fn describe(&self, query: &ProbeQuery, types: &[Option<DataType>]) -> Result<Described, SqlError> {
+        let (query, types) = (query.clone(), types.to_vec());
+        self.blocking(move |probes| probes.describe(&query, &types)).await
     }
 
     async fn select(&self, query: &ProbeQuery) -> Result<RowStream, SqlError> {

@@ -12,6 +12,7 @@ pub mod cursor; // FETCH and MOVE.
 pub mod comments; // Comments after select items.
 pub mod parse; // Text to statements.
 pub mod definition; // A probe's text, taken apart and put together.
+pub mod parameters; // $1 and what it stands for.
 pub mod hooks; // Which names are hooks of the kernel.
 pub mod sample; // What share of rows TABLESAMPLE keeps.
 

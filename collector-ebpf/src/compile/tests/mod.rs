@@ -4,6 +4,7 @@ mod differential; // Random expressions and rows: our instructions against DataF
 mod goldens; // Plan split, record layout, costs on the fixture kernel.
 mod enumerations; // Text to the user, numbers to the kernel; elements of arrays.
 mod rows; // Records through decoder and the part after the kernel.
+mod parameters; // Types of `$1`.
 mod refusals; // What is refused, where, and with which hint.
 mod bad_input; // Whatever is written, an answer and never a panic.
 

@@ -251,8 +251,8 @@ async fn a_live_query_ends_at_its_limit_and_one_that_is_dropped_is_gone() {
             format!("CREATE PROBE x AS SELECT comm FROM tracepoint.sys_enter_getppid WHERE comm = '{name}' {limit}");
         create_probe(&text).query
     };
-    let schema = test.node.describe(&query("")).await.expect("it compiles");
-    assert_eq!(schema.field(0).name(), "comm");
+    let described = test.node.describe(&query(""), &[]).await.expect("it compiles");
+    assert_eq!((described.schema.field(0).name().as_str(), described.parameters), ("comm", Vec::new()));
     let mut rows = test.node.select(&query("LIMIT 3")).await.expect("it attaches");
     let endless = test.node.select(&query("")).await.expect("it attaches");
     call_getppid(&name, 10);
