@@ -34,7 +34,8 @@ pub const LOAD_WIDE: u8 = 0x18;
 /// `src` of a two-instruction load that names a map: the register becomes the map, for helpers.
 pub const PSEUDO_MAP_FD: u8 = 1;
 /// `src` of a two-instruction load that names a map: the register becomes the address of the value of key 0 plus the
-/// second instruction's immediate. Only for [`MapRef::Bucket`], [`MapRef::Keep`] and [`MapRef::Zeros`]: no lookup, no NULL check.
+/// second instruction's immediate. Only for [`MapRef::Bucket`], [`MapRef::Keep`], [`MapRef::Gate`] and [`MapRef::Zeros`]: no lookup, no
+/// NULL check.
 pub const PSEUDO_MAP_VALUE: u8 = 2;
 
 /// The maps a program may name.
@@ -54,6 +55,11 @@ pub enum MapRef {
     /// Eight bytes that no program writes: how many of 2³² events are let through, 0 for all;
     /// see [`crate::load::LoadedProbe::thin`].
     Keep,
+    /// Eight bytes that no program writes: the number of the version whose turn it is to count, of two at different hooks,
+    /// and the same number again when the other has no event under way.
+    Gate,
+    /// The [`MapRef::Counters`] of the version before, where that was at the same place of the kernel.
+    CountersBefore,
     /// A per-CPU array with [`SCRATCH_ENTRIES`] entries of the most `scratch_bytes` of a probe's programs.
     Scratch,
     /// Calls that wait for their return, shared by a program and its [`ProgramObject::companion`]: key u64 pid and tid,
@@ -196,11 +202,13 @@ pub enum Counter {
     MapFull,
     /// Bytes of the records that a program which only counts would have sent; the records are in `Rows`.
     RowBytes,
+    /// No count: what the version before had counted on this CPU when the one that follows it looked last, and one more.
+    Looked,
 }
 
 impl Counter {
     /// All, in the order of their places.
-    pub const ALL: [Counter; 17] = [
+    pub const ALL: [Counter; 18] = [
         Counter::Events,
         Counter::Rows,
         Counter::RingFull,
@@ -218,6 +226,7 @@ impl Counter {
         Counter::Aggregated,
         Counter::MapFull,
         Counter::RowBytes,
+        Counter::Looked,
     ];
 
     /// Bytes from the entry's start.
@@ -233,6 +242,8 @@ pub enum Patch {
     ProbeId,
     /// Rows let through in a second; at most `i32::MAX`.
     RowsPerSecondMax,
+    /// 1 when the version before is at the same place of the kernel, so that one event passes both; 0 otherwise.
+    SharesPlace,
 }
 
 /// The SQL behind the instructions from `insn` on, up to the next line.

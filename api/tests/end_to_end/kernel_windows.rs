@@ -67,8 +67,8 @@ fn kernel_replacing_a_probe_that_aggregates_counts_every_event_once() {
     });
     server.wait_for("SELECT sum(events) FROM replaced", "400000");
     let moved = probe("replaced", "cpu >= 0").replace("sys_enter_getppid", "sys_exit_getppid");
-    let refused = server.psql_error(&format!("CREATE OR REPLACE {moved}"));
-    assert!(refused.contains("0A000") && refused.contains("cannot be moved to another hook"), "{refused}");
+    // No call is under way: each has been counted where it began, and the next ones are where they return.
+    server.psql(&format!("CREATE OR REPLACE {moved}"));
     call_getppid(1_000);
     server.wait_for("SELECT sum(events) FROM replaced", "401000");
     server.psql("DROP PROBE replaced WITH DATA");

@@ -223,9 +223,10 @@ impl Assembler {
         self.push(Item::Patched(Insn { code: 0x07 | Alu::Mov as u8, dst: dst.0, src: 0, off: 0, imm: 0 }, patch));
     }
 
-    /// `dst = map`, filled in by the loader; the value's address for [`MapRef::Bucket`], [`MapRef::Keep`] and [`MapRef::Zeros`]
+    /// `dst = map`, filled in by the loader; the value's address for [`MapRef::Bucket`], [`MapRef::Keep`],
+    /// [`MapRef::Gate`] and [`MapRef::Zeros`]
     pub fn load_map(&mut self, dst: Register, map: MapRef) {
-        let by_address = matches!(map, MapRef::Bucket | MapRef::Keep | MapRef::Zeros);
+        let by_address = matches!(map, MapRef::Bucket | MapRef::Keep | MapRef::Gate | MapRef::Zeros);
         let src = if by_address { PSEUDO_MAP_VALUE } else { PSEUDO_MAP_FD };
         let first = Insn { code: 0x18, dst: dst.0, src, off: 0, imm: 0 };
         self.push(Item::Wide { first, high: 0, map: Some(map) });

@@ -188,6 +188,7 @@ impl<'a> Emitter<'a> {
             self.discard(pair);
             return self.finish();
         }
+        self.gate();
         self.current_task();
         if let Part::Return { context_bytes } = part {
             self.take_call(context_bytes);

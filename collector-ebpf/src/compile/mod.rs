@@ -25,6 +25,7 @@ pub mod evaluate; // The kernel's expressions → instructions.
 pub mod read; // Leaves → instructions.
 mod sink; // What becomes of records.
 mod record; // A record's bytes → instructions.
+mod gate; // Which of two versions counts.
 pub mod emit; // The whole program.
 pub(crate) mod program; // What can be loaded.
 

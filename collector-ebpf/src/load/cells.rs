@@ -23,6 +23,7 @@ const BUCKET_AT: usize = 0;
 const KEEP_AT: usize = BUCKET_BYTES as usize;
 const RUNS_AT: usize = KEEP_AT + 8;
 const RUN_NS_AT: usize = RUNS_AT + 8;
+const GATE_AT: usize = RUN_NS_AT + 8;
 
 /// In the first cell: whether runs are to be measured.
 const MEASURE_AT: usize = 0;
@@ -112,6 +113,7 @@ impl Cell {
         match map {
             MapRef::Bucket => Some(self.at(BUCKET_AT)),
             MapRef::Keep => Some(self.at(KEEP_AT)),
+            MapRef::Gate => Some(self.at(GATE_AT)),
             _ => None,
         }
     }
@@ -138,6 +140,12 @@ impl Cell {
     /// Says how many of 2³² events are let through.
     pub fn keep(&self, keep: u32) {
         self.word(KEEP_AT).store(u64::from(keep), Ordering::Relaxed);
+    }
+
+    /// From now on the program of this number counts, of those that ask. `settled`: no other has an event under way.
+    pub fn give_turn(&self, number: u32, settled: bool) {
+        let settled = if settled { number } else { 0 };
+        self.word(GATE_AT).store(u64::from(settled) << 32 | u64::from(number), Ordering::SeqCst);
     }
 
     /// The runs that were measured.

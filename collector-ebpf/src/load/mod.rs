@@ -18,6 +18,7 @@ mod fusion; // Many programs of one hook as one.
 mod attach; // Attaches and detaches.
 mod post; // What stays attached while programs come, change and go.
 mod common; // What programs have in common that one reader reads.
+mod turn; // Which of two versions counts.
 mod ring_cost; // What a record's place in a ring costs.
 mod error; // Why the kernel refused.
 
@@ -33,6 +34,7 @@ pub use program::{ProgramInfo, Runs};
 pub use ring_cost::ring_ns;
 pub use rings::{Interrupter, RingWatch, Rings};
 pub use state::{OBJECT_AGE_MAX, STATE_AGE_MAX};
+pub use turn::Predecessor;
 pub use windows::WindowReader;
 
 use crate::compile::sample::Keep;
@@ -80,6 +82,8 @@ pub struct LoadedProbe {
     recursion_before: u64,
     /// Ends without a start when another version took over: those that come later have their starts there.
     ends_at_take_over: Option<u64>,
+    /// Its number in the records' heads, and when it is its turn.
+    number: u32,
 }
 
 /// A program that the verifier has seen.
@@ -132,12 +136,15 @@ struct Maps {
     pending: Option<Map>,
     state: Option<Map>,
     windows: Option<windows::Maps>,
+    /// Of the version that it follows.
+    counters_before: Option<Arc<Map>>,
+    shares_place: bool,
     /// Programs with the same list share its map.
     sets: Vec<(MemberSet, Map)>,
 }
 
 impl Maps {
-    fn create(object: &ProgramObject, common: &Common) -> Result<Maps, LoadError> {
+    fn create(object: &ProgramObject, common: &Common, before: Option<&Predecessor>) -> Result<Maps, LoadError> {
         let uses = |wanted| {
             let mut all = std::iter::once(object).chain(&object.companions);
             all.any(|object| object.map_uses.iter().any(|(_, map)| *map == wanted))
@@ -156,7 +163,12 @@ impl Maps {
         let scratch_bytes = all.map(|object| object.scratch_bytes).max().unwrap_or(0).next_multiple_of(8).max(8);
         Ok(Maps {
             counters: Arc::new(map(MapKind::PerCpuArray, "counters", Counter::ALL.len() as u32 * 8, 1)?),
-            cell: Arc::new(common.cells.take()?),
+            cell: match before {
+                Some(before) => Arc::clone(&before.cell),
+                None => Arc::new(common.cells.take()?),
+            },
+            counters_before: before.map(|before| Arc::clone(&before.counters)),
+            shares_place: before.is_some_and(|before| before.shares_place(&object.hook)),
             scratch: uses(MapRef::Scratch)
                 .then(|| map(MapKind::PerCpuArray, "scratch", scratch_bytes, SCRATCH_ENTRIES))
                 .transpose()?,
@@ -178,7 +190,9 @@ impl Maps {
             let fd = match map {
                 MapRef::Rings => common.rings.as_fd(),
                 MapRef::Counters => self.counters.as_fd(),
-                MapRef::Bucket | MapRef::Keep => self.cell.map_fd(),
+                // Without a version before, nothing that is run names its counters.
+                MapRef::CountersBefore => self.counters_before.as_ref().unwrap_or(&self.counters).as_fd(),
+                MapRef::Bucket | MapRef::Keep | MapRef::Gate => self.cell.map_fd(),
                 MapRef::Scratch => self.scratch.as_ref().expect(MADE).as_fd(),
                 MapRef::Pending => self.pending.as_ref().expect(MADE).as_fd(),
                 MapRef::State => match &self.state {
@@ -208,6 +222,7 @@ impl Maps {
             let insn = insns.get_mut(*index).ok_or_else(|| malformed(format!("there is no instruction {index}")))?;
             insn.imm = match patch {
                 Patch::ProbeId => options.probe_id.cast_signed(),
+                Patch::SharesPlace => i32::from(self.shares_place),
                 Patch::RowsPerSecondMax => i32::try_from(options.rows_per_second_max).unwrap_or(i32::MAX),
             };
         }
@@ -301,7 +316,24 @@ impl LoadedProbe {
     /// # Errors
     /// The kernel's refusal, with the verifier's words and the SQL it was at; nothing stays behind.
     pub fn load(object: &ProgramObject, common: &Common, options: LoadOptions) -> Result<LoadedProbe, LoadError> {
-        let maps = Arc::new(Maps::create(object, common)?);
+        LoadedProbe::load_after(object, common, options, None)
+    }
+
+    /// As [`LoadedProbe::load`]; a program that aggregates, when it is attached, counts nothing before it
+    /// [takes its turn](LoadedProbe::take_turn) from the version `before`.
+    ///
+    /// # Errors
+    /// As [`LoadedProbe::load`].
+    pub fn load_after(
+        object: &ProgramObject,
+        common: &Common,
+        options: LoadOptions,
+        before: Option<&Predecessor>,
+    ) -> Result<LoadedProbe, LoadError> {
+        let maps = Arc::new(Maps::create(object, common, before)?);
+        if before.is_none() {
+            maps.cell.give_turn(options.probe_id, true);
+        }
         let program = Program::load(object, &maps, common, options)?;
         let companions = object.companions.iter().map(|companion| Program::load(companion, &maps, common, options));
         let companions = companions.collect::<Result<_, _>>()?;
@@ -317,6 +349,7 @@ impl LoadedProbe {
             waiting: AtomicU64::new(0),
             early_ends: 0,
             recursion_before: 0,
+            number: options.probe_id,
             common: common.clone(),
         })
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use probepilot_collector_ebpf::compile::CompiledProbe;
 use probepilot_collector_ebpf::kernel::Hook;
 use probepilot_collector_ebpf::load::{
-    Common, Counters, LoadError, LoadOptions, LoadedProbe, Measuring, ProgramInfo, Rings, Runs, Seats,
+    Common, Counters, LoadError, LoadOptions, LoadedProbe, Measuring, Predecessor, ProgramInfo, Rings, Runs, Seats,
 };
 
 use crate::node::clock::unix_now_ns;
@@ -52,7 +52,7 @@ impl Engine {
 
     /// Loads and verifies a program without attaching it. Blocks.
     pub fn load(&self, compiled: &CompiledProbe, rows_per_second_max: u32) -> Result<LoadedProbe, LoadError> {
-        self.load_as(self.number(), compiled, rows_per_second_max)
+        self.load_as(self.number(), compiled, rows_per_second_max, None)
     }
 
     /// What another engine's drain waits with for this one.
@@ -69,9 +69,15 @@ impl Engine {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn load_as(&self, number: u32, compiled: &CompiledProbe, rows_max: u32) -> Result<LoadedProbe, LoadError> {
-        let options = LoadOptions { probe_id: number, rows_per_second_max: rows_max };
-        LoadedProbe::load(&compiled.object, &self.common, options)
+    fn load_as(
+        &self,
+        number: u32,
+        compiled: &CompiledProbe,
+        rows_per_second_max: u32,
+        before: Option<&Predecessor>,
+    ) -> Result<LoadedProbe, LoadError> {
+        let options = LoadOptions { probe_id: number, rows_per_second_max };
+        LoadedProbe::load_after(&compiled.object, &self.common, options, before)
     }
 }
 
@@ -106,7 +112,7 @@ impl Running {
     /// Loads, verifies and attaches. Blocks for the kernel: up to 20 ms. An error leaves nothing behind.
     pub fn start(engine: &Arc<Engine>, compiled: &CompiledProbe, options: RunOptions) -> Result<Running, LoadError> {
         let began = Instant::now();
-        let mut running = Running::load(engine, compiled, options)?;
+        let mut running = Running::load(engine, compiled, options, None)?;
         let began_unix_ns = unix_now_ns();
         running.loaded_mut().attach()?;
         running.begin_windows(began_unix_ns);
@@ -118,17 +124,37 @@ impl Running {
     /// behind.
     pub fn prepare(engine: &Arc<Engine>, compiled: &CompiledProbe, options: RunOptions) -> Result<Running, LoadError> {
         let began = Instant::now();
-        let mut running = Running::load(engine, compiled, options)?;
+        let mut running = Running::load(engine, compiled, options, None)?;
         running.loaded_mut().attach_companions()?;
         running.attach_time = began.elapsed();
         Ok(running)
     }
 
+    /// Loads, verifies and attaches what is to [take the turn](Running::take_turn_of) of a version at another hook; it
+    /// counts nothing until then. Blocks. An error leaves nothing behind.
+    pub fn follow(
+        engine: &Arc<Engine>,
+        compiled: &CompiledProbe,
+        options: RunOptions,
+        before: &Predecessor,
+    ) -> Result<Running, LoadError> {
+        let began = Instant::now();
+        let mut running = Running::load(engine, compiled, options, Some(before))?;
+        running.loaded_mut().attach()?;
+        running.attach_time = began.elapsed();
+        Ok(running)
+    }
+
     /// From here on dropping it takes back what was done.
-    fn load(engine: &Arc<Engine>, compiled: &CompiledProbe, options: RunOptions) -> Result<Running, LoadError> {
+    fn load(
+        engine: &Arc<Engine>,
+        compiled: &CompiledProbe,
+        options: RunOptions,
+        before: Option<&Predecessor>,
+    ) -> Result<Running, LoadError> {
         let RunOptions { rows_per_second_max, target, tally, waiting } = options;
         let number = engine.number();
-        let loaded = engine.load_as(number, compiled, rows_per_second_max)?;
+        let loaded = engine.load_as(number, compiled, rows_per_second_max, before)?;
         let windows = match (compiled.window_decoder(), loaded.windows()) {
             (Some(decoder), Some(reader)) => {
                 let (tally, outbox, settler) = (tally.clone(), engine.outbox.clone(), engine.settler.clone());
@@ -173,18 +199,45 @@ impl Running {
         self.number
     }
 
-    /// Whether its rows are windows of groups.
-    pub fn has_windows(&self) -> bool {
-        self.windows.is_some()
-    }
-
     /// Takes the place of `other` at the same hook, by one write to the slot through which events reach a program: each
     /// event runs in one of the two. Does not block.
     pub fn take_place_of(&mut self, other: &mut Running) -> Result<(), LoadError> {
         let began_unix_ns = unix_now_ns();
-        self.loaded_mut().take_over(other.loaded_mut())?;
+        other.end_windows(Some(began_unix_ns));
+        self.loaded_mut().take_over(other.loaded_mut()).inspect_err(|_| other.end_windows(None))?;
         self.begin_windows(began_unix_ns);
         Ok(())
+    }
+
+    /// Counts from now on, and `other`, which it [follows](Running::follow), counts no more: each event at one of the hooks
+    /// is in the windows of one of the two, and in one only. Does not block.
+    pub fn take_turn_of(&mut self, mut other: Option<&mut Running>) -> Result<(), LoadError> {
+        let began_unix_ns = unix_now_ns();
+        if let Some(other) = &other {
+            other.end_windows(Some(began_unix_ns));
+        }
+        self.loaded_mut().take_turn(other.as_mut().map(|other| other.loaded_mut()))?;
+        self.begin_windows(began_unix_ns);
+        Ok(())
+    }
+
+    /// Says that nothing is under way any more in the version whose turn it took.
+    pub fn settle(&self) {
+        if self.windows.is_some() {
+            self.loaded().settle();
+        }
+    }
+
+    /// For the version that is to follow it at another hook, when its rows are windows.
+    pub fn predecessor(&self) -> Option<Predecessor> {
+        self.windows.as_ref().map(|_| self.loaded().predecessor())
+    }
+
+    /// Says when the last window ended; `None` takes it back.
+    fn end_windows(&self, unix_ns: Option<i64>) {
+        if let Some(windows) = &self.windows {
+            windows.end(unix_ns);
+        }
     }
 
     /// From one moment on our records count and those of the program `other`, at another hook, do not: an event is seen

@@ -13,7 +13,7 @@ use probepilot_collector_ebpf::capability::Missing;
 use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile, compile_counting, parameters};
 use probepilot_collector_ebpf::functions::ProcessFacts;
 use probepilot_collector_ebpf::kernel::{Hook, Kernel};
-use probepilot_collector_ebpf::load::{Counters, LoadError, Runs};
+use probepilot_collector_ebpf::load::{Counters, LoadError, Predecessor, Runs};
 use probepilot_sql::parse::parse_one;
 use probepilot_sql::statement::{CreateProbe, ProbeQuery, Statement};
 use probepilot_sql::{SqlError, SqlState};
@@ -67,18 +67,15 @@ impl Unavailable {
 const RETURN_WAIT: Duration = Duration::from_millis(100);
 
 /// Which version a new one replaces.
-#[derive(Clone, Copy)]
 enum Replaced {
     /// There is none.
     Nothing,
     /// One at the same hook: the new one takes its slot.
     Here,
-    /// One at another hook: both are attached for a moment, and the drain tells their records apart.
-    Elsewhere {
-        /// Its number in the records' headers.
-        number: u32,
-        has_windows: bool,
-    },
+    /// One at another hook: both are attached for a moment, and the drain tells their records apart by this number.
+    Elsewhere(u32),
+    /// One at another hook, whose rows are windows: a word says whose turn it is to count.
+    Counting(Predecessor),
 }
 
 /// A probe is stopped after so many looks, one each second, at which even the least share was too much.
@@ -296,36 +293,36 @@ impl Probes {
         self.advance(spec.id, ProbeState::Attaching);
         let hook = &compiled.object.hook;
         let (tally, old) = self.in_place_now(spec.id, hook);
-        if let Replaced::Elsewhere { has_windows, .. } = old
-            && (has_windows || compiled.aggregates())
-        {
-            // Two programs would run side by side for a moment, and states have no times to tell whose an event is.
-            return Err(SqlError::unsupported(format!(
-                "probe \"{}\" aggregates and cannot be moved to another hook while it runs",
-                spec.name
-            ))
-            .hint("Drop the probe without WITH DATA, which keeps its table, then create it again."));
+        let keeps_kind = match old {
+            Replaced::Nothing | Replaced::Here => true,
+            Replaced::Elsewhere(_) => !compiled.aggregates(),
+            Replaced::Counting(_) => compiled.aggregates(),
+        };
+        if !keeps_kind {
+            let message = format!("probe \"{}\" cannot begin or cease to aggregate at another hook", spec.name);
+            return Err(SqlError::unsupported(message).hint("Create another probe; the rows are of another kind."));
         }
         let options = RunOptions {
             rows_per_second_max: spec.rows_per_second_max,
             target: Target::Table { id: spec.table, conform },
             tally,
-            waiting: matches!(old, Replaced::Elsewhere { .. }),
+            waiting: matches!(old, Replaced::Elsewhere(_)),
         };
         let refused = |error: LoadError| error.to_sql_in(&spec.sql);
-        let running = match old {
+        let running = match &old {
             Replaced::Here => Running::prepare(engine, &compiled, options).map_err(refused)?,
             Replaced::Nothing => Running::start(engine, &compiled, options).map_err(refused)?,
-            Replaced::Elsewhere { number, .. } => {
+            Replaced::Elsewhere(number) => {
                 let running = Running::start(engine, &compiled, options).map_err(refused)?;
-                running.take_over_from(number);
+                running.take_over_from(*number);
                 running
             }
+            Replaced::Counting(before) => Running::follow(engine, &compiled, options, before).map_err(refused)?,
         };
         let attach_ms = running.attach_time.as_secs_f64() * 1e3;
         let verb = if matches!(old, Replaced::Nothing) { "attached" } else { "replaced" };
         let notice = format!("{verb} in {attach_ms:.0} ms on {hook}; {}", compiled.summary);
-        self.install(spec, running, matches!(old, Replaced::Here)).map_err(refused)?;
+        self.install(spec, running, &old).map_err(refused)?;
         self.see_off(engine, spec.id);
         Ok(ProbeStarted { notice: [vec![notice], compiled.notices].concat().join("; ") })
     }
@@ -338,17 +335,20 @@ impl Probes {
         let replaced = match entry.and_then(|entry| entry.running.as_ref()) {
             None => Replaced::Nothing,
             Some(old) if old.sits_at(hook) => Replaced::Here,
-            Some(old) => Replaced::Elsewhere { number: old.number(), has_windows: old.has_windows() },
+            Some(old) => old.predecessor().map_or(Replaced::Elsewhere(old.number()), Replaced::Counting),
         };
         (tally, replaced)
     }
 
-    /// Puts a program in its place; `in_slot`: in the slot of the version that was there, which goes on when that fails.
-    fn install(&self, spec: &ProbeSpec, mut running: Running, in_slot: bool) -> Result<(), LoadError> {
+    /// Puts a program in its place: in the slot of the version that was there, or when its turn is over. An error lets that
+    /// one go on.
+    fn install(&self, spec: &ProbeSpec, mut running: Running, replaced: &Replaced) -> Result<(), LoadError> {
         let mut entries = self.entries.lock();
         let entry = entries.entry(spec.id).or_insert_with(|| Entry::new(spec));
-        if in_slot && let Some(old) = &mut entry.running {
-            running.take_place_of(old)?;
+        match (replaced, &mut entry.running) {
+            (Replaced::Here, Some(old)) => running.take_place_of(old)?,
+            (Replaced::Counting(_), old) => running.take_turn_of(old.as_mut())?,
+            _ => {}
         }
         entry.name.clone_from(&spec.name);
         entry.version = spec.version;
@@ -385,6 +385,7 @@ impl Probes {
             let Some(entry) = entries.get_mut(&id) else {
                 return;
             };
+            entry.running.iter().for_each(Running::settle);
             let old = entry.leaving.take();
             if let Some(old) = &old {
                 entry.before = entry.before.plus(old.kernel_counts());

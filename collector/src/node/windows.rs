@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -23,6 +24,9 @@ use crate::node::slot::{Target, deliver};
 
 /// The wall clock is looked at so often at least: it may have been set.
 const CLOCK_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// While the program counts.
+const NOT_ENDED: i64 = i64::MAX;
 
 /// What a thread of windows needs.
 pub struct WindowOptions {
@@ -56,6 +60,8 @@ enum Order {
 pub struct Windows {
     /// The thread ends when it is gone.
     orders: Option<mpsc::Sender<Order>>,
+    /// See [`Windows::end`]; [`NOT_ENDED`] before.
+    ended_unix_ns: Arc<AtomicI64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -66,9 +72,11 @@ impl Windows {
         let bucket = options.decoder.bucket();
         // One that begins in the middle of a bucket has not seen all of it; one without buckets begins with the query.
         let complete = bucket.is_none();
-        let worker = Worker { bucket, complete, keep: 0, lost: 0, start_unix_ns: 0, orders, options };
+        let ended_unix_ns = Arc::new(AtomicI64::new(NOT_ENDED));
+        let ended = Arc::clone(&ended_unix_ns);
+        let worker = Worker { bucket, complete, keep: 0, lost: 0, start_unix_ns: 0, orders, ended, options };
         let thread = thread::Builder::new().name("windows".into()).spawn(move || worker.run())?;
-        Ok(Windows { orders: Some(send), thread: Some(thread) })
+        Ok(Windows { orders: Some(send), ended_unix_ns, thread: Some(thread) })
     }
 
     /// Opens the first window; `unix_ns` is before the program's first event.
@@ -79,6 +87,13 @@ impl Windows {
     /// Ends the open window, which becomes rows, and lets so many of 2³² events into the next; 0 for what the query keeps.
     pub fn thin(&self, keep: u32) {
         self.order(Order::Thin { keep });
+    }
+
+    /// The program counts nothing from this moment on, as another takes its place, though it is still attached: the open
+    /// window is the last one and ends there. Told before the program ceases, so that no window behind it looks whole;
+    /// `None` takes it back.
+    pub fn end(&self, unix_ns: Option<i64>) {
+        self.ended_unix_ns.store(unix_ns.unwrap_or(NOT_ENDED), Ordering::SeqCst);
     }
 
     fn order(&self, order: Order) {
@@ -103,6 +118,8 @@ struct Worker {
     bucket: Option<Bucket>,
     /// Ends when the program is detached.
     orders: mpsc::Receiver<Order>,
+    /// When the program ceased to count.
+    ended: Arc<AtomicI64>,
     /// When the open window began.
     start_unix_ns: i64,
     /// Whether the open window was open from its bucket's beginning.
@@ -129,12 +146,15 @@ impl Worker {
         }
         loop {
             let now_unix_ns = unix_now_ns();
-            let end_unix_ns = self.end_unix_ns(now_unix_ns);
+            let has_ended = self.ended_unix_ns() != NOT_ENDED;
+            let end_unix_ns = if has_ended { NOT_ENDED } else { self.end_unix_ns(now_unix_ns) };
             let left = Duration::from_nanos(u64::try_from(end_unix_ns.saturating_sub(now_unix_ns)).unwrap_or(0));
             match self.orders.recv_timeout(left.min(CLOCK_WAIT_MAX)) {
+                Err(RecvTimeoutError::Disconnected) => return self.last(),
+                // What another has replaced waits for its end.
+                _ if self.ended_unix_ns() != NOT_ENDED => {}
                 Ok(Order::Begin { .. }) => {}
                 Ok(Order::Thin { keep }) => self.thin(keep),
-                Err(RecvTimeoutError::Disconnected) => return self.last(),
                 Err(RecvTimeoutError::Timeout) if unix_now_ns() < end_unix_ns => {}
                 Err(RecvTimeoutError::Timeout) => {
                     self.close(end_unix_ns);
@@ -144,6 +164,10 @@ impl Worker {
                 }
             }
         }
+    }
+
+    fn ended_unix_ns(&self) -> i64 {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// When the open window ends. A clock that was set back begins a window anew.
@@ -212,7 +236,9 @@ impl Worker {
             Some(bucket) if end_unix_ns < bound => bucket.begin(now_unix_ns).max(end_unix_ns).min(bound),
             _ => end_unix_ns,
         };
-        self.send(end_unix_ns, self.complete, self.keep);
+        // What took our place meanwhile has the rest of it.
+        let complete = self.complete && end_unix_ns <= self.ended_unix_ns();
+        self.send(end_unix_ns, complete, self.keep);
         let begins_bucket = self.bucket.is_some_and(|bucket| bucket.begin(end_unix_ns) == end_unix_ns);
         self.start_unix_ns = end_unix_ns;
         self.complete = begins_bucket;
@@ -224,7 +250,7 @@ impl Worker {
         if let Err(error) = reader.take_open(|key, states| decoder.push(key, states)) {
             tracing::error!(%error, probe = self.options.number, "the last window could not be read");
         }
-        self.send(unix_now_ns(), false, self.keep);
+        self.send(unix_now_ns().min(self.ended_unix_ns()), false, self.keep);
     }
 
     fn finish(self) {

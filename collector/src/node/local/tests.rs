@@ -18,6 +18,8 @@ use crate::node::test_node::{
 
 use super::*;
 
+mod moves; // Probes that aggregate, at another hook.
+
 /// Rows in a second that no test makes.
 const UNLIMITED: u32 = 1_000_000_000;
 
