@@ -12,5 +12,6 @@ pub mod after; // The part after the kernel, per batch.
 pub mod windows; // States of groups → rows of windows.
 pub mod explain; // What EXPLAIN says.
 pub mod probes; // The probes that come with us.
+pub mod symbols; // Names of functions by address.
 
 mod btf_encoder; // Writes types: our programs' own.

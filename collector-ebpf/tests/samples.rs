@@ -80,6 +80,10 @@ fn bigints(rows: &RecordBatch, name: &str) -> Vec<i64> {
     rows.column_by_name(name).unwrap().as_primitive::<Int64Type>().iter().map(|value| value.unwrap()).collect()
 }
 
+fn texts(rows: &RecordBatch, name: &str) -> Vec<Option<String>> {
+    rows.column_by_name(name).unwrap().as_string_view().iter().map(|text| text.map(str::to_owned)).collect()
+}
+
 fn own_pid() -> i32 {
     std::process::id().cast_signed()
 }
@@ -97,11 +101,22 @@ fn thread_cpu_ns() -> i64 {
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
+/// Runs on the spot: whoever samples it finds this function innermost.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn probepilot_test_spins(mut rounds: u64) {
+    while rounds > 0 {
+        // SAFETY: it does nothing.
+        unsafe { std::arch::asm!("nop") };
+        rounds -= 1;
+    }
+}
+
 /// Uses so much CPU.
 fn spin(cpu_time: Duration) {
     let end = thread_cpu_ns() + cpu_time.as_nanos() as i64;
     while thread_cpu_ns() < end {
-        std::hint::black_box((0..1_000_u64).sum::<u64>());
+        probepilot_test_spins(100_000);
     }
 }
 
@@ -321,4 +336,119 @@ fn coming_and_going_under_load_loses_no_sample_of_who_stays() {
         assert!(all.events > part.events, "{} {}", all.events, part.events);
         done.store(true, Ordering::Relaxed);
     });
+}
+
+/// Whether the innermost frame is this function.
+fn ends_in(stack: &Option<String>, function: &str) -> bool {
+    stack.as_deref().is_some_and(|stack| stack.rsplit(';').next() == Some(function))
+}
+
+#[test]
+fn rows_have_the_stacks_of_who_was_sampled() {
+    let Some(kernel) = host() else { return };
+    let sql = format!(
+        "SELECT ip, user_stack() AS process, kernel_stack() AS kernel, symbol(ip) AS at FROM profile(499) WHERE tid = {}",
+        own_tid()
+    );
+    let (made, counters) = rows(&kernel, &sql, || spin(Duration::from_secs(1)));
+    let all = made.num_rows();
+    assert_eq!((counters.events, counters.rows), (all as u64, all as u64));
+    let spinning = texts(&made, "process").iter().filter(|stack| ends_in(stack, "probepilot_test_spins")).count();
+    assert!(all > 300 && spinning * 100 > all * 90, "{spinning} of {all}: {:?}", texts(&made, "process").last());
+    // Interrupted in its own code, it has no stack in the kernel.
+    let (kernels, at) = (texts(&made, "kernel"), texts(&made, "at"));
+    let places = bigints(&made, "ip");
+    for row in 0..all {
+        assert_eq!(kernels[row].is_some(), places[row] < 0, "{:x}: {:?}", places[row], kernels[row]);
+        assert_eq!(at[row].is_some(), places[row] < 0, "{:x}: {:?}", places[row], at[row]);
+    }
+    let sql = format!("SELECT ip, kernel_stack() AS kernel FROM profile(499) WHERE tid = {} AND ip < 0", own_tid());
+    let (made, _) = rows(&kernel, &sql, || {
+        let mut zeros = vec![0; 1 << 20];
+        let mut file = std::fs::File::open("/dev/zero").unwrap();
+        let end = thread_cpu_ns() + 500_000_000;
+        while thread_cpu_ns() < end {
+            std::io::Read::read_exact(&mut file, &mut zeros).unwrap();
+        }
+    });
+    let reading = texts(&made, "kernel").iter().flatten().filter(|stack| stack.contains("ksys_read;")).count();
+    assert!(reading * 100 > made.num_rows() * 80, "{reading} of {}: {:?}", made.num_rows(), texts(&made, "kernel"));
+}
+
+#[test]
+fn groups_by_stack_are_counted_in_the_kernel_to_the_sample() {
+    let Some(kernel) = host() else { return };
+    let sql = format!(
+        "SELECT comm, user_stack() AS process, kernel_stack() AS kernel, count(*) AS events FROM profile(499) \
+         WHERE pid = {} GROUP BY 1, 2, 3, time_bucket('1 hour', time)",
+        own_pid()
+    );
+    let mut cpu_ns = 0;
+    let (made, counters) = window(&kernel, &sql, || {
+        std::thread::scope(|scope| {
+            let busy = std::thread::Builder::new().name("busy_one".to_owned());
+            let busy = busy.spawn_scoped(scope, || {
+                let before = thread_cpu_ns();
+                spin(Duration::from_secs(1));
+                thread_cpu_ns() - before
+            });
+            cpu_ns = busy.unwrap().join().unwrap();
+        });
+    });
+    let (events, stacks, names) =
+        (bigints(&made.rows, "events"), texts(&made.rows, "process"), texts(&made.rows, "comm"));
+    assert_eq!(events.iter().sum::<i64>().cast_unsigned(), counters.events);
+    assert_eq!((counters.aggregated, counters.map_full, counters.unreadable), (counters.events, 0, 0));
+    let of =
+        |row: &usize| names[*row].as_deref() == Some("busy_one") && ends_in(&stacks[*row], "probepilot_test_spins");
+    let spinning: i64 = (0..events.len()).filter(of).map(|row| events[row]).sum();
+    let expected = 499.0 * cpu_ns as f64 / 1e9;
+    assert!((spinning as f64 - expected).abs() < 0.2 * expected, "{spinning} samples, {expected} expected");
+    // Places in one function are one row.
+    let kernels = texts(&made.rows, "kernel");
+    let mut keys: Vec<_> = (0..events.len()).map(|row| (&names[row], &stacks[row], &kernels[row])).collect();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), events.len());
+}
+
+#[test]
+fn stacks_work_at_every_kind_of_hook_and_a_cut_one_says_so() {
+    const CALLS: i64 = 1_000;
+    let Some(kernel) = host() else { return };
+    let call = || {
+        for _ in 0..CALLS {
+            // SAFETY: no arguments, no effect.
+            unsafe { libc::syscall(libc::SYS_getppid) };
+        }
+    };
+    let until = "AND time < now() + interval '1 hour'";
+    let sql = format!(
+        "SELECT user_stack(1) AS process, count(*) AS events FROM tracepoint.sys_enter_getppid WHERE tid = {} {until} GROUP BY 1",
+        own_tid()
+    );
+    let (made, counters) = window(&kernel, &sql, call);
+    assert_eq!(texts(&made.rows, "process"), [Some("…;syscall".to_owned())]);
+    assert_eq!(bigints(&made.rows, "events"), [CALLS]);
+    assert_eq!((counters.truncated, counters.unreadable), (CALLS as u64, 0));
+    let sql = format!(
+        "SELECT kernel_stack() AS kernel, count(*) AS events FROM tp_btf.sys_enter WHERE tid = {} AND id = {} {until} GROUP BY 1",
+        own_tid(),
+        libc::SYS_getppid
+    );
+    let (made, counters) = window(&kernel, &sql, call);
+    let stacks = texts(&made.rows, "kernel");
+    assert_eq!(bigints(&made.rows, "events").iter().sum::<i64>(), CALLS);
+    assert!(
+        stacks.iter().all(|stack| stack.as_deref().is_some_and(|stack| stack.contains("do_syscall_64"))),
+        "{stacks:?}"
+    );
+    assert_eq!((counters.truncated, counters.unreadable), (0, 0));
+    let sql = format!(
+        "SELECT comm, ustack(5) AS five, kstack(3) AS three FROM tracepoint.sys_enter_getppid WHERE tid = {}",
+        own_tid()
+    );
+    let (made, _) = rows(&kernel, &sql, call);
+    assert_eq!(made.num_rows() as i64, CALLS);
+    assert!(texts(&made, "five").iter().all(|stack| ends_in(stack, "syscall")), "{:?}", texts(&made, "five").first());
 }

@@ -22,6 +22,7 @@ use super::names::{Column, Content, Scope};
 use super::parameters::Parameters;
 use super::position;
 use super::split::Planned;
+use super::stack;
 use crate::functions::{self, ProcessFacts};
 use crate::kernel::nearest;
 
@@ -137,6 +138,7 @@ impl Binder {
             None => planned,
         };
         let planned = enumerations::replace(planned, scope, &schema)?;
+        let planned = stack::replace(planned).map_err(|error| error.at(position::of_span(scope.text, span)))?;
         let bound = self.simplify(planned, scope).map_err(|error| planning_error(error, scope.text, span))?;
         // A function may refuse its arguments only when asked for its type.
         bound.to_field(&schema).map_err(|error| planning_error(error, scope.text, span))?;

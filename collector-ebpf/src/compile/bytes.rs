@@ -10,12 +10,18 @@ use super::expression::Kind;
 use super::leaf::{Leaf, Length, Place, STRING_BYTES_DEFAULT, STRING_BYTES_MAX, Space};
 use super::lower::Lowering;
 use super::names::{Content, Side};
+use super::stack;
 use crate::functions::memory::{USER_BYTES, USER_STRING};
+use crate::functions::stack::takes_frames;
 
 impl Lowering<'_> {
     /// The leaf of a call of a memory function; `None` when its argument is text already.
     pub fn memory(&mut self, function: &ScalarFunction) -> Result<Option<Leaf>, SqlError> {
-        if function.name() == USER_BYTES { self.user_bytes(function).map(Some) } else { self.string(function) }
+        match function.name() {
+            USER_BYTES => self.user_bytes(function).map(Some),
+            name if takes_frames(name) => stack::leaf(function).map(Some),
+            _ => self.string(function),
+        }
     }
 
     fn user_bytes(&mut self, function: &ScalarFunction) -> Result<Leaf, SqlError> {

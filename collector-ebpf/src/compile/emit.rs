@@ -14,7 +14,7 @@ use super::assemble::{
 use super::evaluate::{Evaluator, FRAME_BYTES_MAX, Frame};
 use super::expression::{Expression, LeafId};
 use super::layout::Layout;
-use super::leaf::{Leaf, TaskFact};
+use super::leaf::{Leaf, Space, TaskFact};
 use super::pair::{Pair, PairParts};
 use super::position;
 use super::read::{ReadOutcome, Sources, TaskOffsets, helper};
@@ -305,6 +305,7 @@ impl<'a> Emitter<'a> {
         let named = |fact| self.split.leaves.contains(&Leaf::Task(fact));
         let needed = self.settings.part.is_of_call()
             || self.settings.excluded_tgid.is_some()
+            || self.split.leaves.iter().any(|leaf| matches!(leaf, Leaf::Stack { space: Space::User, .. }))
             || named(TaskFact::Pid)
             || named(TaskFact::Tid);
         if needed {

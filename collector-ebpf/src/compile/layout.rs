@@ -142,8 +142,8 @@ enum Shape {
     Clock(Cell),
 }
 
-/// Bytes of a group's key: what the kernel's hashes take.
-pub const KEY_BYTES_MAX: u16 = 512;
+/// Bytes of a group's key: two whole stacks and some more. Before Linux 5.11 the kernel's hashes take 512.
+pub const KEY_BYTES_MAX: u16 = 4096;
 
 /// A longer key is built in scratch memory: a program's stack has 512 bytes for everything.
 const KEY_IN_FRAME_MAX: u16 = 160;
@@ -318,7 +318,7 @@ fn shape(column: &super::split::RecordColumn, leaves: &[Leaf]) -> Shape {
                 Shape::Fixed { length: leaf.bytes(), text: super::lower::is_text(&column.data_type) }
             }
             leaf @ Leaf::String { .. } => Shape::String { length: leaf.bytes() },
-            leaf @ Leaf::UserBytes { .. } => Shape::Sized { length: leaf.bytes() },
+            leaf @ (Leaf::UserBytes { .. } | Leaf::Stack { .. }) => Shape::Sized { length: leaf.bytes() },
             Leaf::Saved(saved) => match saved.as_ref() {
                 string @ Leaf::String { .. } => Shape::String { length: string.bytes() },
                 bytes @ Leaf::UserBytes { .. } => Shape::Sized { length: bytes.bytes() },

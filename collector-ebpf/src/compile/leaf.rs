@@ -13,6 +13,10 @@ pub const STRING_BYTES_DEFAULT: u16 = 256;
 /// The largest maximum of `user_string(p, max)`: a path can be as long (`PATH_MAX`).
 pub const STRING_BYTES_MAX: u16 = 4096;
 
+/// The most frames of a stack that are kept. The kernel gives 127 unless `perf_event_max_stack` says otherwise, and the last
+/// tells whether there are more.
+pub const FRAMES_MAX: u16 = 126;
+
 /// Bytes of the number that stands before bytes whose number varies.
 pub const LENGTH_BYTES: u16 = 8;
 
@@ -149,6 +153,13 @@ pub enum Leaf {
         /// How many are kept.
         bytes_max: u16,
     },
+    /// The addresses of a stack, from the innermost on.
+    Stack {
+        /// Whose.
+        space: Space,
+        /// How many are kept.
+        frames_max: u16,
+    },
     /// What a pair's start read: kept until its end comes, and read from there.
     Saved(Box<Leaf>),
 }
@@ -184,9 +195,11 @@ impl Leaf {
         match self {
             Leaf::Task(fact) => *fact != TaskFact::Comm,
             Leaf::Number { .. } => true,
-            Leaf::ContextBytes { .. } | Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } | Leaf::String { .. } => {
-                false
-            }
+            Leaf::ContextBytes { .. }
+            | Leaf::KernelBytes { .. }
+            | Leaf::UserBytes { .. }
+            | Leaf::String { .. }
+            | Leaf::Stack { .. } => false,
             Leaf::Saved(leaf) => leaf.is_number(),
         }
     }
@@ -197,7 +210,7 @@ impl Leaf {
             Leaf::Saved(leaf) => leaf.nullable(),
             Leaf::Task(_) | Leaf::ContextBytes { .. } => false,
             Leaf::Number { place, .. } => place.follows_pointers(),
-            Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } => true,
+            Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } | Leaf::Stack { .. } => true,
             Leaf::String { at: StringAt::DataLoc { .. }, .. } => false,
             Leaf::String { .. } => true,
         }
@@ -211,7 +224,7 @@ impl Leaf {
     /// Whether it is copied to memory by a helper before it can be looked at.
     pub fn is_read(&self) -> bool {
         match self {
-            Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } | Leaf::String { .. } => true,
+            Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } | Leaf::String { .. } | Leaf::Stack { .. } => true,
             Leaf::Saved(leaf) => !leaf.is_number(),
             Leaf::Task(_) | Leaf::Number { .. } | Leaf::ContextBytes { .. } => false,
         }
@@ -229,6 +242,10 @@ impl Leaf {
             Leaf::ContextBytes { length, .. } | Leaf::KernelBytes { length, .. } => *length,
             Leaf::String { bytes_max, .. } => bytes_max + 2,
             Leaf::UserBytes { bytes_max, .. } => LENGTH_BYTES + bytes_max + 2,
+            // Of a process its id is in front.
+            Leaf::Stack { space, frames_max } => {
+                LENGTH_BYTES + (frames_max + 1 + u16::from(*space == Space::User)) * 8 + 2
+            }
             Leaf::Saved(leaf) => leaf.bytes(),
         }
     }
@@ -243,6 +260,7 @@ impl Leaf {
             Leaf::Task(_) => 10,
             Leaf::KernelBytes { .. } => 40,
             Leaf::UserBytes { .. } | Leaf::String { .. } => 80,
+            Leaf::Stack { .. } => 400,
             Leaf::Saved(leaf) if leaf.is_number() => 1,
             Leaf::Saved(_) => 20,
         }

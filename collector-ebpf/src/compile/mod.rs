@@ -14,6 +14,7 @@ pub mod enumerations; // Text to the user, numbers to the kernel.
 pub mod bind; // Expressions → DataFusion's, typed and folded.
 pub mod expression; // Expressions as the kernel runs them.
 pub mod lower; // DataFusion's expressions → the kernel's.
+pub mod stack; // Stacks → leaves, and their text.
 pub mod bytes; // Bytes of the process's memory → leaves.
 pub mod sample; // Which events are left out.
 pub mod split; // Kernel | after it.

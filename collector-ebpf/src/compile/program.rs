@@ -86,6 +86,10 @@ pub(super) fn return_hook(kernel: &Kernel, hook: &Hook, split: &Split) -> Option
     if !taxes_system_calls(hook) || !split.leaves.iter().any(Leaf::may_fault) {
         return None;
     }
+    // At the return there is the stack of the return.
+    if split.leaves.iter().any(|leaf| matches!(leaf, Leaf::Stack { .. })) {
+        return None;
+    }
     let mut context_bytes = 8;
     for field in &hook.fields {
         let Place::ContextOffset { offset } = field.place else { return None };

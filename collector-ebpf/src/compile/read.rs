@@ -23,6 +23,7 @@ pub mod helper {
     pub const GET_CURRENT_PID_TGID: i32 = 14;
     pub const GET_CURRENT_UID_GID: i32 = 15;
     pub const GET_CURRENT_COMM: i32 = 16;
+    pub const GET_STACK: i32 = 67;
     pub const GET_CURRENT_CGROUP_ID: i32 = 80;
     pub const PROBE_READ_USER: i32 = 112;
     pub const PROBE_READ_KERNEL: i32 = 113;
@@ -46,6 +47,7 @@ pub mod helper {
             GET_CURRENT_PID_TGID => "get_current_pid_tgid",
             GET_CURRENT_UID_GID => "get_current_uid_gid",
             GET_CURRENT_COMM => "get_current_comm",
+            GET_STACK => "get_stack",
             GET_CURRENT_CGROUP_ID => "get_current_cgroup_id",
             PROBE_READ_USER => "probe_read_user",
             PROBE_READ_KERNEL => "probe_read_kernel",
@@ -179,6 +181,7 @@ impl<'a> Sources<'a> {
             saved @ Leaf::Saved(_) if saved.is_number() => None,
             Leaf::KernelBytes { .. } | Leaf::String { .. } | Leaf::Saved(_) => Some(self.read(assembler, frame, leaf)),
             Leaf::UserBytes { .. } => Some(self.read_user_bytes(assembler, frame, leaf)),
+            Leaf::Stack { .. } => Some(self.read_stack(assembler, frame, leaf)),
         }
     }
 
@@ -256,9 +259,11 @@ impl<'a> Sources<'a> {
                 (helper::PROBE_READ_KERNEL, None)
             }
             Leaf::Saved(saved) => return self.read_saved(assembler, frame, leaf, saved),
-            Leaf::Task(_) | Leaf::Number { .. } | Leaf::ContextBytes { .. } | Leaf::UserBytes { .. } => {
-                unreachable!("only strings and bytes behind pointers are read")
-            }
+            Leaf::Task(_)
+            | Leaf::Number { .. }
+            | Leaf::ContextBytes { .. }
+            | Leaf::UserBytes { .. }
+            | Leaf::Stack { .. } => unreachable!("only strings and bytes behind pointers are read"),
         };
         self.read_to(assembler, leaf, helper);
         assembler.jump(done);
@@ -432,9 +437,11 @@ impl Leaves for Sources<'_> {
                 assembler.load(cell.width, R0, R1, cell.offset as i16);
                 extend(assembler, 0, cell.width.bytes() * 8, true);
             }
-            Leaf::ContextBytes { .. } | Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } | Leaf::String { .. } => {
-                unreachable!("bytes are no number")
-            }
+            Leaf::ContextBytes { .. }
+            | Leaf::KernelBytes { .. }
+            | Leaf::UserBytes { .. }
+            | Leaf::String { .. }
+            | Leaf::Stack { .. } => unreachable!("bytes are no number"),
         }
     }
 

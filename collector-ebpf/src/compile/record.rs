@@ -101,7 +101,11 @@ impl Emitter<'_> {
                 self.sources.number(&mut self.assembler, leaf, null);
                 self.store_number(cell);
             }
-            Leaf::KernelBytes { .. } | Leaf::UserBytes { .. } | Leaf::String { .. } | Leaf::Saved(_) => {
+            Leaf::KernelBytes { .. }
+            | Leaf::UserBytes { .. }
+            | Leaf::String { .. }
+            | Leaf::Stack { .. }
+            | Leaf::Saved(_) => {
                 self.fetch(leaf);
                 let status = self.sources.slot(leaf).expect("the string was just read");
                 self.assembler.load(Width::Eight, R1, FRAME, status);

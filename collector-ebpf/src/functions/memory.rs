@@ -7,6 +7,8 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
+use super::stack;
+
 /// Name of the function that reads a string of the process's memory.
 pub const USER_STRING: &str = "user_string";
 
@@ -30,9 +32,9 @@ pub fn all() -> Vec<ScalarUDF> {
         .collect()
 }
 
-/// Whether the name is one of them.
+/// Whether the name is one of them, or takes the addresses of a stack.
 pub fn reads_memory(name: &str) -> bool {
-    reads_string(name) || name == USER_BYTES
+    reads_string(name) || name == USER_BYTES || stack::takes_frames(name)
 }
 
 /// Whether the name is one of those that read a string.

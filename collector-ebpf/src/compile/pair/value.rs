@@ -156,7 +156,7 @@ fn type_of(leaf: &Leaf) -> DataType {
         Leaf::ContextBytes { length, .. } | Leaf::KernelBytes { length, .. } => {
             DataType::FixedSizeBinary(i32::from(*length))
         }
-        Leaf::UserBytes { .. } => DataType::BinaryView,
+        Leaf::UserBytes { .. } | Leaf::Stack { .. } => DataType::BinaryView,
         Leaf::Number { .. } | Leaf::Task(_) => DataType::Int64,
         Leaf::Saved(leaf) => type_of(leaf),
     }

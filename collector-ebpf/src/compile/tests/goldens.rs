@@ -144,6 +144,17 @@ fn samples_are_counted_by_whoever_was_interrupted() {
 }
 
 #[test]
+fn stacks_are_taken_in_the_kernel_and_named_after_it() {
+    check(
+        "stack",
+        "Addresses come with the record, of the process's stack with its id; names are put to them where rows are made.",
+        false,
+        "SELECT next.comm AS name, kstack() AS kernel, concat_ws(';', comm, user_stack(10)) AS process, symbol(42) AS known \
+         FROM tp_btf.sched_switch WHERE kernel_stack() LIKE '%futex%'",
+    );
+}
+
+#[test]
 fn the_shipped_probes_are_split_as_they_were() {
     for probe in crate::probes::builtin() {
         let reason = "A shipped probe: what it costs in the kernel, and what is left for after it.";

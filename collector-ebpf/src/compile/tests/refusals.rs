@@ -58,7 +58,13 @@ fn aggregates_that_have_no_answer_are_refused_at_their_place() {
     }
     check(true, &format!("SELECT count(*) AS n {exec} WHERE time < '2200-01-01'"), "0A000", hook, "run_for");
     check(true, &format!("SELECT count(*) AS complete {exec}"), "42939", "count(*)", "AS");
-    check(true, &format!("SELECT count(*) {exec} GROUP BY user_string(filename, 600)"), "54000", "user_string", "512");
+    check(
+        true,
+        &format!("SELECT count(*) {exec} GROUP BY user_string(filename, 4096)"),
+        "54000",
+        "user_string",
+        "4096",
+    );
 }
 
 #[test]
@@ -227,4 +233,21 @@ fn samples_that_make_no_sense_are_refused_at_the_argument() {
     }
     check(false, "SELECT addres FROM perf('page-faults', 1)", "42703", "addres", "address");
     check(false, "SELECT address FROM profile(99)", "42703", "address", "SELECT * FROM profile(99) LIMIT 1");
+}
+
+#[test]
+fn stacks_that_cannot_be_are_refused_at_their_place() {
+    let exec = "FROM tracepoint.sched_process_exec";
+    for (sql, state, at, says) in [
+        (format!("SELECT kernel_stack(0) {exec}"), "22023", "kernel_stack", "1 to 126"),
+        (format!("SELECT kstack(127) {exec}"), "22023", "kstack", "kernel_stack keeps"),
+        (format!("SELECT user_stack('all') {exec}"), "22023", "user_stack", "whole number"),
+        (format!("SELECT ustack(pid) {exec}"), "22023", "ustack", "whole number"),
+        (format!("SELECT kernel_stak() {exec}"), "42883", "kernel_stak", "kernel_stack"),
+        (format!("SELECT kernel_frames(3) {exec}"), "42883", "kernel_frames", "does not exist"),
+        (format!("SELECT symbol(comm) {exec}"), "42804", "symbol", "symbol"),
+    ] {
+        check(false, &sql, state, at, says);
+    }
+    check(false, &format!("SELECT user_stack(1, 2) {exec}"), "42883", "user_stack", "or nothing");
 }
