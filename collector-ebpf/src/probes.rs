@@ -28,6 +28,7 @@ const BUILTIN: &[Builtin] = &[
     builtin!("block_latency", true),
     builtin!("block_slow", true),
     builtin!("run_queue_latency", true),
+    builtin!("cpu_profile", true),
     builtin!("process_fork", false),
     builtin!("file_open", false),
     builtin!("io_slow", false),

@@ -13,6 +13,7 @@ mod block_io;
 mod block_latency;
 mod block_slow;
 mod run_queue_latency;
+mod cpu_profile;
 mod tcp_flow;
 mod tcp_retransmit_rate;
 mod packet_drop;
