@@ -2,7 +2,7 @@
 -- no sample. Samples of one function at different places are one row; the names are looked up when a window ends, so a process that
 -- ended long before has addresses instead. Stacks of a process are followed by frame pointers: code that is built without has short ones.
 -- Each place in a function is a key until then, and what finds no room is in the row marked other.
--- Cost: some 3,000 ns for each sample; 14 MiB of memory.
+-- Cost: some 16,000 ns for each sample, 0.03 % of a core for each busy processor; 14 MiB of memory.
 CREATE PROBE cpu_profile WITH (max_keys = 4096) AS
 SELECT
     time_bucket('1 minute', time) AS time,        -- when the window began

@@ -252,14 +252,20 @@ fn a_waiting_thread_is_switched_away_from_each_time() {
         usage.ru_nvcsw + usage.ru_nivcsw
     };
     let mut counted = 0;
+    let before_attaching = switches();
     let (rows, _) = rows(&kernel, &sql, || {
         let before = switches();
         (0..WAITS).for_each(|_| std::thread::sleep(Duration::from_millis(2)));
         counted = switches() - before;
     });
-    // Attaching and detaching wait too.
-    assert!(counted >= WAITS as i64 && rows.num_rows() as i64 >= counted, "{} rows, {counted}", rows.num_rows());
-    assert!(rows.num_rows() as i64 <= counted + 20, "{} rows, {counted}", rows.num_rows());
+    let all = switches() - before_attaching;
+    // The kernel leaves out what falls into work of its own on another's maps: hardly one.
+    assert!(
+        counted >= WAITS as i64 && rows.num_rows() as i64 * 10 >= counted * 9,
+        "{} rows, {counted}",
+        rows.num_rows()
+    );
+    assert!(rows.num_rows() as i64 <= all, "{} rows, {all}", rows.num_rows());
 }
 
 /// What our process's descriptors are that perf and BPF gave.
@@ -291,18 +297,20 @@ fn probes_of_one_rate_share_the_events_of_the_cpus_and_nothing_is_left() {
         let mut first = load(sql);
         assert_eq!((perf_events(), links()), (cpus, cpus));
         let second = load(sql);
+        let alone = first.counters().unwrap().events;
         assert_eq!((perf_events(), links()), (cpus, cpus), "one set of events for both");
         let third = load("SELECT pid FROM profile(500) WHERE pid > 0");
+        let before_third = second.counters().unwrap().events;
         assert_eq!((perf_events(), links()), (2 * cpus, 2 * cpus), "another rate is another hook");
         spin(Duration::from_millis(200));
         first.detach();
         let (of_first, of_second) = (first.counters().unwrap().events, second.counters().unwrap().events);
-        assert!(of_first > 100 && of_second + 5 > of_first, "{of_first} {of_second}");
+        assert!(of_first - alone > 100 && of_second >= of_first - alone, "{alone} {of_first} {of_second}");
         spin(Duration::from_millis(200));
         assert_eq!(first.counters().unwrap().events, of_first, "it is detached");
         assert!(second.counters().unwrap().events > of_second + 100, "the other goes on");
         let of_third = third.counters().unwrap().events;
-        assert!(of_third * 3 > of_second, "{of_third}");
+        assert!(of_third * 3 > of_second - before_third, "{before_third} {of_second} {of_third}");
         drop((first, second));
         assert_eq!((perf_events(), links()), (cpus, cpus));
         drop(third);

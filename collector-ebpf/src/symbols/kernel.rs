@@ -12,8 +12,11 @@ const FUNCTIONS_MAX: usize = 1_000_000;
 /// No function is longer: what lies further behind one has no name.
 const FUNCTION_BYTES_MAX: u64 = 1 << 20;
 
-/// The table is read again at most so often; it takes some 100 ms.
+/// The table is read again for an address without a name at most so often; it takes some 100 ms.
 const AGE_LEAST: Duration = Duration::from_secs(60);
+
+/// And it is when it is so old, as modules may have come to addresses that had other functions.
+const AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// Functions by address.
 #[derive(Debug)]
@@ -39,15 +42,11 @@ pub fn name(address: u64) -> Option<String> {
 /// The functions; `None` when they cannot be read, or the kernel hides their addresses (`kptr_restrict`).
 pub fn table() -> Option<Arc<Table>> {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    // Old enough to have missed modules: it costs less than to ask who came.
     if kept.as_ref().is_none_or(|kept| kept.read_at.elapsed() > AGE_MAX) {
         *kept = read().map(|table| Kept { table: Arc::new(table), read_at: Instant::now() });
     }
     kept.as_ref().map(|kept| Arc::clone(&kept.table))
 }
-
-/// The table is read again when it is so old, as modules may have come to addresses that had other functions.
-const AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// The functions read again, unless they were a moment ago.
 fn newer() -> Option<Arc<Table>> {

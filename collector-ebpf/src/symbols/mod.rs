@@ -22,7 +22,11 @@ pub fn kernel_stack(addresses: &[u64], cut: bool) -> String {
     let names = kernel::table();
     fold(addresses, cut, |address, text| match names.as_deref().and_then(|names| names.name(address)) {
         Some(name) => push(text, name),
-        None => push_address(text, address),
+        // A module or a program that came since.
+        None => match kernel_name(address) {
+            Some(name) => push(text, &name),
+            None => push_address(text, address),
+        },
     })
 }
 
