@@ -14,7 +14,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::after::{AfterCounts, AfterPart};
 use crate::clock;
-use crate::compile::layout::{Cell, HEADER_BYTES, Layout, NULLS_OFFSET};
+use crate::compile::layout::{Cell, HEADER_BYTES, Layout, MARKS_OFFSET, NULLS_OFFSET};
+use crate::compile::marks::{self, Mark};
 
 /// Room that columns start with, rows. They grow with the batches that come.
 const ROWS_AT_FIRST: usize = 256;
@@ -122,10 +123,16 @@ impl RecordDecoder {
         }
         let nulls = u64::from_le_bytes(array(record, NULLS_OFFSET as usize));
         for (index, column) in self.columns.iter_mut().enumerate() {
-            let null = nulls >> index & 1 == 1;
+            let null = match column.cell {
+                Cell::Mark(mark) => column.values.push_mark(mark, record, self.layout.marks.names()),
+                cell => {
+                    let null = nulls >> index & 1 == 1;
+                    column.values.push(cell, record, null);
+                    null
+                }
+            };
             column.nulls.push(!null);
             column.null_count += usize::from(null);
-            column.values.push(column.cell, record, null);
         }
         self.rows += 1;
         Ok(())
@@ -182,8 +189,10 @@ impl Values {
     fn new(cell: Cell, data_type: &DataType) -> Values {
         match (cell, data_type) {
             (Cell::Time, _) => Values::Time(Vec::with_capacity(ROWS_AT_FIRST)),
-            (Cell::Boolean { .. }, _) => Values::Boolean(Vec::with_capacity(ROWS_AT_FIRST)),
-            (Cell::Text { .. }, _) => Values::Text(Views::default()),
+            (Cell::Boolean { .. } | Cell::Mark(Mark::Truncated), _) => {
+                Values::Boolean(Vec::with_capacity(ROWS_AT_FIRST))
+            }
+            (Cell::Text { .. } | Cell::Mark(Mark::ProbeError), _) => Values::Text(Views::default()),
             (Cell::Bytes { .. }, DataType::FixedSizeBinary(width)) => {
                 Values::BytesFixed { bytes: Vec::new(), width: *width }
             }
@@ -192,6 +201,26 @@ impl Values {
             (Cell::Integer { .. }, DataType::Int16) => Values::Int16(Vec::with_capacity(ROWS_AT_FIRST)),
             (Cell::Integer { .. }, DataType::Int32) => Values::Int32(Vec::with_capacity(ROWS_AT_FIRST)),
             (Cell::Integer { .. } | Cell::Nsecs, _) => Values::Int64(Vec::with_capacity(ROWS_AT_FIRST)),
+        }
+    }
+
+    /// Takes what the record's word of marks says, and says whether it is NULL. Text is made where something could not
+    /// be read, which is seldom.
+    fn push_mark(&mut self, mark: Mark, record: &[u8], names: &[String]) -> bool {
+        let word = u32::from_le_bytes(array(record, MARKS_OFFSET as usize));
+        match (self, mark) {
+            (Values::Boolean(values), Mark::Truncated) => {
+                values.push(marks::is_cut(word));
+                false
+            }
+            (Values::Text(values), Mark::ProbeError) if marks::is_unreadable(word) => {
+                values.push(marks::probe_error(word, names).as_bytes());
+                false
+            }
+            (values, _) => {
+                values.push(Cell::Mark(mark), record, true);
+                true
+            }
         }
     }
 

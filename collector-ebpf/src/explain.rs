@@ -163,6 +163,7 @@ fn cells(split: &Split, layout: &Layout) -> Vec<String> {
                 Cell::Bytes { offset, length } => format!("{offset}: {length} bytes"),
                 Cell::Time => "8: clock as time".to_owned(),
                 Cell::Nsecs => "8: clock".to_owned(),
+                Cell::Mark(_) => "4: marks".to_owned(),
             };
             let value = if matches!(column.carried, Carried::Value(_)) { ", computed" } else { "" };
             format!("  {} at {place}{value}", column.name)

@@ -1,6 +1,7 @@
 //! SQL on the running kernel: the event is made to happen, and exactly its row comes out.
 
 mod host; // The kernel the tests run on.
+mod marks; // What was cut and what could not be read.
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
@@ -108,6 +109,12 @@ fn integers(rows: &RecordBatch, name: &str) -> Vec<Option<i32>> {
 
 fn bigints(rows: &RecordBatch, name: &str) -> Vec<Option<i64>> {
     column(rows, name).as_primitive::<Int64Type>().iter().collect()
+}
+
+/// What each row says of what was cut and what could not be read.
+fn marks(rows: &RecordBatch) -> Vec<(bool, Option<String>)> {
+    let truncated = column(rows, "truncated").as_boolean().iter().map(|cut| cut.unwrap());
+    truncated.zip(texts(rows, "probe_error")).collect()
 }
 
 fn own_pid() -> i32 {
@@ -494,6 +501,11 @@ fn bytes_of_the_process_are_as_many_as_the_event_says() {
     assert_eq!(found[2], (Some(5), some(b"a\0b\0c"), some(b"a\0b")));
     assert_eq!(found[3], (Some(10), some(b"01234567"), some(b"012")));
     assert_eq!((found[0].0, found[0].1.as_deref()), (Some(0), Some(b"".as_slice())));
+    let mut marked: Vec<_> = bigints(&rows, "count").into_iter().zip(marks(&rows)).collect();
+    marked.sort();
+    let unreadable = || Some("bytes: unreadable, three: unreadable".to_owned());
+    let expected = [(0, (false, None)), (4, (false, unreadable())), (5, (false, None)), (10, (true, None))];
+    assert_eq!(marked, expected.map(|(count, marks)| (Some(count), marks)));
     let counters = running.probe.counters().unwrap();
     assert_eq!((counters.unreadable, counters.truncated), (2, 1), "{counters:?}");
 }

@@ -342,6 +342,17 @@ impl Probes {
             )
             .hint(format!("DROP PROBE {0} and create it again.", probe.name))
         })?;
+        let error = match self.node.start(spec(probe, &table, settings)).await {
+            Ok(started) => return Ok(started.notice),
+            Err(error) if error.state == SqlState::DATATYPE_MISMATCH => error,
+            Err(error) => return Err(error),
+        };
+        // This version of the server may make columns that the table, made by an older one, has not.
+        let plan = self.node.plan(&stored_statement(probe)?).await?;
+        if added_columns(&table, &plan.columns)?.is_empty() {
+            return Err(error);
+        }
+        let (table, _) = self.table_for(&table.definition.name.name, &plan, TableSettings::default()).await?;
         Ok(self.node.start(spec(probe, &table, settings)).await?.notice)
     }
 

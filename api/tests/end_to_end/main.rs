@@ -21,6 +21,7 @@ mod kernel_capabilities; // An ordinary user with the capabilities the server as
 mod kernel_newcomer; // What the README shows, line by line.
 mod kernel_alter; // Probes changed while they run.
 mod kernel_parameters; // Queries on hooks with parameters.
+mod kernel_marks; // What was cut and what could not be read.
 mod kernel_lists; // Members of a list, looked up in the kernel.
 mod kernel_examples; // Every question of sql-examples is answered.
 mod kernel_probes; // One test per built-in probe.

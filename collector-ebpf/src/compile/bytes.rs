@@ -65,7 +65,11 @@ impl Lowering<'_> {
         let side = column.map_or(Side::End, |column| column.side);
         let leaf = column.and_then(|column| match &column.content {
             Content::Leaf(leaf) => Some(leaf.sided().1),
-            Content::Time | Content::Pointer(..) | Content::Enumeration { .. } | Content::Unknown => None,
+            Content::Time
+            | Content::Mark(_)
+            | Content::Pointer(..)
+            | Content::Enumeration { .. }
+            | Content::Unknown => None,
         });
         match (column.map(|column| (&column.content, &column.data_type)), leaf) {
             (Some((Content::Pointer(place, Space::User), _)), _) => Ok((place.clone(), side)),

@@ -17,7 +17,7 @@ use super::layout::Layout;
 use super::leaf::{Leaf, Space, TaskFact};
 use super::pair::{Pair, PairParts};
 use super::position;
-use super::read::{ReadOutcome, Sources, TaskOffsets, helper};
+use super::read::{Sources, TaskOffsets, helper};
 use super::sample::Sample;
 use super::sink::Sink;
 use super::split::{KernelFilter, Split};
@@ -121,6 +121,7 @@ pub fn emit(split: &Split, layout: &Layout, settings: Settings<'_>) -> Result<Em
     let mut frame = Frame::default();
     let (counters, key) = (frame.take(), frame.take());
     let call = if settings.part.is_of_call() { frame.take_bytes(PENDING_BYTES as i16) } else { 0 };
+    let marks = (!split.marks.is_empty()).then(|| frame.take());
     let keys = settings.part.pair().map_or(0, |pair| pair.start_keys.len());
     let pair = PairParts::new(&mut assembler, &mut frame, keys, labels.exit);
     let mut sources = Sources::new(&split.leaves, settings.task, string_offsets);
@@ -139,6 +140,7 @@ pub fn emit(split: &Split, layout: &Layout, settings: Settings<'_>) -> Result<Em
         counters,
         key,
         call,
+        marks,
         clock_slot: None,
         pair,
     };
@@ -153,7 +155,7 @@ pub(super) struct Labels {
     rate_limited: Label,
     pub(super) sampled: Label,
     pub(super) budget: Label,
-    postpone: Label,
+    pub(super) postpone: Label,
     pub(super) map_full: Label,
 }
 
@@ -174,6 +176,8 @@ pub(super) struct Emitter<'a> {
     pub(super) key: i16,
     /// The frame's copy of a call that waits for its return: the clock, then the context from its eighth byte on.
     call: i16,
+    /// The frame slot of the word of marks, when a column tells of it.
+    pub(super) marks: Option<i16>,
     /// The frame slot of the clock, when only the record's head needs it.
     clock_slot: Option<i16>,
     pub(super) pair: PairParts,
@@ -189,6 +193,9 @@ impl<'a> Emitter<'a> {
             return self.finish();
         }
         self.gate();
+        if let Some(marks) = self.marks {
+            self.assembler.store_imm(Width::Eight, FRAME, marks, 0);
+        }
         self.current_task();
         if let Part::Return { context_bytes } = part {
             self.take_call(context_bytes);
@@ -415,29 +422,6 @@ impl<'a> Emitter<'a> {
             let again = self.split.leaves[leaf.0].may_fault() && matches!(self.settings.part, Part::Entry { .. });
             self.count_outcome(outcome, leaf, again);
         }
-    }
-
-    fn count_outcome(&mut self, outcome: ReadOutcome, leaf: LeafId, again: bool) {
-        if let Part::Start(pair) = self.settings.part
-            && pair.value.cell(&self.split.leaves[leaf.0]).is_some()
-        {
-            // It is counted where it becomes a value of a row.
-            return;
-        }
-        let (readable, done) = (self.assembler.label(), self.assembler.label());
-        self.assembler.jump_if_imm(Condition::GreaterEqual, R0, 0, readable);
-        if again {
-            self.assembler.jump(self.labels.postpone);
-        } else {
-            self.count(Counter::Unreadable);
-            self.assembler.jump(done);
-        }
-        self.assembler.place(readable);
-        if let Some(cut) = outcome.cut {
-            self.assembler.jump_if_imm(Condition::Less, R0, i32::from(cut), done);
-            self.count(Counter::Truncated);
-        }
-        self.assembler.place(done);
     }
 
     fn filter(&mut self, condition: &Expression) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 0   u32  probe id          written by the loader's patch
-//! 4   u32  zero
+//! 4   u32  marks             what was cut and could not be read; zero when no column tells of it
 //! 8   u64  nsecs             monotonic clock; zero when the query names neither time nor nsecs
 //! 16  u64  nulls             bit i: column i of the record is NULL
 //! 24       columns           widest first; then fixed bytes; then strings, the longest last
@@ -17,10 +17,13 @@ use probepilot_sql::SqlError;
 
 use super::expression::{Expression, Kind, LeafId};
 use super::leaf::{LENGTH_BYTES, Leaf, TaskFact};
+use super::marks::{Mark, Marks};
 use super::split::{Carried, Split};
 
 /// Offset of the probe's id.
 pub const PROBE_ID_OFFSET: i16 = 0;
+/// Offset of the word of marks.
+pub const MARKS_OFFSET: i16 = 4;
 /// Offset of the clock.
 pub const NSECS_OFFSET: i16 = 8;
 /// Offset of the null bitmap.
@@ -79,6 +82,8 @@ pub enum Cell {
     Time,
     /// The header's clock.
     Nsecs,
+    /// What the header's word of marks says.
+    Mark(Mark),
 }
 
 impl Cell {
@@ -91,6 +96,7 @@ impl Cell {
             | Cell::Sized { offset, .. }
             | Cell::Bytes { offset, .. } => offset,
             Cell::Time | Cell::Nsecs => NSECS_OFFSET as u16,
+            Cell::Mark(_) => MARKS_OFFSET as u16,
         }
     }
 }
@@ -110,6 +116,8 @@ pub struct Layout {
     pub scratch_bytes: u16,
     /// Whether the record needs the clock.
     pub clock: bool,
+    /// What the bits of the word of marks stand for.
+    pub marks: Marks,
 }
 
 impl Layout {
@@ -139,7 +147,7 @@ enum Shape {
     Fixed { length: u16, text: bool },
     String { length: u16 },
     Sized { length: u16 },
-    Clock(Cell),
+    Header(Cell),
 }
 
 /// Bytes of a group's key: two whole stacks and some more. Before Linux 5.11 the kernel's hashes take 512.
@@ -172,23 +180,25 @@ pub fn key_layout(split: &Split, inputs: &[&Expression], read_early: bool) -> Re
 
 fn arrange(split: &Split, read_early: bool, inputs: Option<&[&Expression]>) -> Result<Layout, Refused> {
     let is_key = inputs.is_some();
-    if let Some(column) = split.record.get(COLUMNS_MAX) {
+    // Of a mark it is in the header whether it is NULL.
+    let mut columns = split.record.iter().filter(|column| !matches!(column.carried, Carried::Mark(_)));
+    if let Some(column) = columns.nth(COLUMNS_MAX) {
         let message = format!("a record holds at most {COLUMNS_MAX} columns");
         return Err(Refused { message, span: column.span });
     }
     let mut shapes: Vec<Shape> = split.record.iter().map(|column| shape(column, &split.leaves)).collect();
     if is_key {
-        if let Some(index) = shapes.iter().position(|shape| matches!(shape, Shape::Clock(Cell::Time))) {
+        if let Some(index) = shapes.iter().position(|shape| matches!(shape, Shape::Header(Cell::Time))) {
             let message = "the time of an event is no key, and nothing but min and max can be made of it".to_owned();
             return Err(Refused { message, span: split.record[index].span });
         }
-        for shape in shapes.iter_mut().filter(|shape| matches!(shape, Shape::Clock(_))) {
+        for shape in shapes.iter_mut().filter(|shape| matches!(shape, Shape::Header(_))) {
             *shape = Shape::Number(8);
         }
     }
     let mut order: Vec<usize> = (0..shapes.len()).collect();
     order.sort_by_key(|&index| match &shapes[index] {
-        Shape::Clock(_) => (0, 0),
+        Shape::Header(_) => (0, 0),
         Shape::Number(bytes) => (1, 8 - u16::from(*bytes)),
         Shape::Boolean => (2, 0),
         Shape::Fixed { .. } => (3, 0),
@@ -198,7 +208,7 @@ fn arrange(split: &Split, read_early: bool, inputs: Option<&[&Expression]>) -> R
     let mut next: u32 = u32::from(HEADER_BYTES);
     for &index in &order {
         let (align, length) = match &shapes[index] {
-            Shape::Clock(_) => (1, 0),
+            Shape::Header(_) => (1, 0),
             Shape::Number(bytes) => (u32::from(*bytes), u32::from(*bytes)),
             Shape::Boolean => (1, 1),
             // Whole words, so that they are copied and compared by words.
@@ -211,7 +221,7 @@ fn arrange(split: &Split, read_early: bool, inputs: Option<&[&Expression]>) -> R
         }
         let offset = next as u16;
         cells[index] = match shapes[index] {
-            Shape::Clock(cell) => cell,
+            Shape::Header(cell) => cell,
             Shape::Number(bytes) => Cell::Integer { offset, bytes },
             Shape::Boolean => Cell::Boolean { offset },
             Shape::Fixed { length, text: true } => Cell::Text { offset, length, keep: length },
@@ -252,6 +262,7 @@ fn arrange(split: &Split, read_early: bool, inputs: Option<&[&Expression]>) -> R
         cells,
         bytes,
         last_string: longest.filter(|_| in_scratch),
+        marks: split.marks.clone(),
         filter_strings,
         scratch_bytes: if in_scratch { scratch as u16 } else { 0 },
     })
@@ -280,7 +291,7 @@ fn filter_reads(split: &Split, inputs: &[&Expression]) -> Vec<LeafId> {
     // Expressions of the select list may test strings that are no column of their own.
     let carried = split.record.iter().filter_map(|column| match &column.carried {
         Carried::Value(value) => Some(value),
-        Carried::Leaf(_) | Carried::Time => None,
+        Carried::Leaf(_) | Carried::Time | Carried::Mark(_) => None,
     });
     let conditions = split.kernel_filters.iter().map(|filter| &filter.condition);
     for expression in conditions.chain(inputs.iter().copied()).chain(carried) {
@@ -301,7 +312,8 @@ fn shape(column: &super::split::RecordColumn, leaves: &[Leaf]) -> Shape {
         _ => Shape::Number(8),
     };
     match &column.carried {
-        Carried::Time => Shape::Clock(Cell::Time),
+        Carried::Time => Shape::Header(Cell::Time),
+        Carried::Mark(mark) => Shape::Header(Cell::Mark(*mark)),
         Carried::Value(value) => {
             if value.kind == Kind::Boolean {
                 Shape::Boolean
@@ -310,7 +322,7 @@ fn shape(column: &super::split::RecordColumn, leaves: &[Leaf]) -> Shape {
             }
         }
         Carried::Leaf(leaf) => match &leaves[leaf.0] {
-            Leaf::Task(TaskFact::Nsecs) => Shape::Clock(Cell::Nsecs),
+            Leaf::Task(TaskFact::Nsecs) => Shape::Header(Cell::Nsecs),
             leaf @ Leaf::Saved(_) if leaf.is_number() => number(&column.data_type),
             Leaf::Task(TaskFact::Comm) => Shape::Fixed { length: super::leaf::COMM_BYTES, text: true },
             Leaf::Task(_) | Leaf::Number { .. } => number(&column.data_type),

@@ -74,7 +74,11 @@ impl Lowering<'_> {
                         leaf.is_read() || matches!(leaf, Leaf::ContextBytes { .. } | Leaf::Task(TaskFact::Comm));
                     is_bytes.then(|| self.leaf(leaf))
                 }
-                Content::Time | Content::Pointer(..) | Content::Enumeration { .. } | Content::Unknown => None,
+                Content::Time
+                | Content::Mark(_)
+                | Content::Pointer(..)
+                | Content::Enumeration { .. }
+                | Content::Unknown => None,
             },
             Expr::ScalarFunction(function) if memory::reads_string(function.name()) => {
                 let leaf = self.string(function).ok()??;
@@ -116,7 +120,11 @@ impl Lowering<'_> {
             .ok_or_else(|| SqlError::new(SqlState::UNDEFINED_COLUMN, "unknown column in a memory function"))?;
         let leaf = match &column.content {
             Content::Leaf(leaf) => Some(leaf.sided().1),
-            Content::Time | Content::Pointer(..) | Content::Enumeration { .. } | Content::Unknown => None,
+            Content::Time
+            | Content::Mark(_)
+            | Content::Pointer(..)
+            | Content::Enumeration { .. }
+            | Content::Unknown => None,
         };
         let (place, declared) = match (&column.content, leaf) {
             (Content::Pointer(place, space), _) => (place.clone(), *space),
@@ -181,7 +189,11 @@ impl Lowering<'_> {
                     let leaf = leaf.clone();
                     Node::Leaf(self.leaf(leaf))
                 }
-                Content::Time | Content::Pointer(..) | Content::Enumeration { .. } | Content::Unknown => return None,
+                Content::Time
+                | Content::Mark(_)
+                | Content::Pointer(..)
+                | Content::Enumeration { .. }
+                | Content::Unknown => return None,
             },
             Expr::BinaryExpr(binary) => return self.binary(binary),
             Expr::Not(inner) => Node::Not(self.boxed(inner)?),

@@ -20,6 +20,7 @@ pub mod sample; // Which events are left out.
 pub mod split; // Kernel | after it.
 pub mod pair; // Two hooks that are joined.
 pub mod aggregate; // Groups and windows instead of records.
+pub mod marks; // What could not be read, or only in part.
 pub mod layout; // Where a record's columns lie.
 pub mod assemble; // Instructions, labels, jumps.
 pub mod evaluate; // The kernel's expressions → instructions.
@@ -239,6 +240,7 @@ fn compile_into(
     let until_unix_ns = aggregate::bound::until(&conjuncts, &scope).filter(|_| !options.stored);
     let mut items = bind_items(items, &binder, &scope)?;
     if options.stored {
+        marks::refuse_own(&items, &scope.columns, text)?;
         items = with_common_columns(items, &binder, &mut scope, options, hook_span)?;
         if options.weighted || clauses.keep.is_some() {
             let keep = scope.column_of(Side::End, &[SAMPLE_KEEP_COLUMN.to_owned()], hook_span)?;
@@ -248,10 +250,11 @@ fn compile_into(
         }
     }
     let schema = bind::schema(&scope.columns)?;
-    let columns = items.iter().map(|item| item.column(&schema, text)).collect::<Result<Vec<_>, _>>()?;
+    let mut columns = items.iter().map(|item| item.column(&schema, text)).collect::<Result<Vec<_>, _>>()?;
     let outputs = items.into_iter().map(|item| item.planned).collect();
     let (conjuncts, start_filters) = pair::separate(&scope, &schema, &joined, conjuncts)?;
     let mut split = split::split(&scope, &schema, conjuncts, outputs)?;
+    marks::complete(&mut split, &mut columns, &clauses.items, options.stored, hook_span);
     let pair = pair::of_query(&clauses, &scope, &schema, &joined, start_filters, options, &mut split)?;
     let returns = if pair.is_some() { None } else { return_hook(kernel, &hook, &split) };
     let mut layout = layout::layout(&split, returns.is_some()).map_err(|refused| refused.to_sql(text))?;

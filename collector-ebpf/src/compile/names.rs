@@ -10,10 +10,11 @@ use probepilot_sql::{SqlError, SqlState};
 
 use super::assemble::Width;
 use super::leaf::{Leaf, Place, Space, StringAt, TaskFact};
+use super::marks::Mark;
 use super::position;
 use super::resolver::{self, cast_to, element_number};
 use crate::functions::enumeration::Names;
-use crate::kernel::{Hook, HookContext, HookKind, Kernel, KernelType, Labels, Place as FieldPlace, nearest};
+use crate::kernel::{Hook, HookContext, HookKind, Kernel, KernelType, Labels, Place as FieldPlace};
 
 /// The qualifier by which a field of the event is always found.
 pub const ARGUMENTS: &str = "args";
@@ -28,6 +29,8 @@ pub enum Content {
     Leaf(Leaf),
     /// The event's time: the record's clock, converted after the kernel.
     Time,
+    /// What a program notes of the memory it reads.
+    Mark(Mark),
     /// An address: only memory functions take it.
     Pointer(Place, Space),
     /// An enumeration: its number is the column of this name.
@@ -73,6 +76,7 @@ impl Column {
         match &self.content {
             Content::Leaf(leaf) => leaf.nullable(),
             Content::Time => false,
+            Content::Mark(mark) => mark.nullable(),
             Content::Pointer(..) | Content::Enumeration { .. } | Content::Unknown => true,
         }
     }
@@ -201,7 +205,9 @@ impl Scope<'_> {
         if let Some((side, parts)) = qualified {
             return self.column_of(side, &parts, span);
         }
-        if let [only] = sides {
+        // Of a pair there is one row.
+        let of_row = matches!(parts, [name] if Mark::of_name(name).is_some());
+        if let ([only], _) | ([_, only], true) = (sides, of_row) {
             return self.column_of(*only, parts, span);
         }
         let known: Vec<Side> = sides.iter().copied().filter(|&side| self.knows(side, parts)).collect();
@@ -251,6 +257,10 @@ impl Scope<'_> {
             return Ok(self.current_column(side, task, span));
         }
         let [first, members @ ..] = parts else { return Err(self.unknown(side, &parts.join("."), span)) };
+        let mark = Mark::of_name(first);
+        if let Some(mark) = mark.filter(|_| !event_only && members.is_empty()) {
+            return Ok(self.mark_column(mark, span));
+        }
         let task = TASK_COLUMNS.iter().find(|column| column.name == *first);
         if let Some(task) = task.filter(|_| !event_only && members.is_empty()) {
             return Ok(self.task_column(side, task, span));
@@ -259,7 +269,7 @@ impl Scope<'_> {
             return Err(self.unknown(side, &parts.join("."), span));
         }
         let path = parts.join(".").replace(".[", "[").replace(".::", "::");
-        let name = if task.is_some() { format!("{ARGUMENTS}.{path}") } else { path };
+        let name = if task.is_some() || mark.is_some() { format!("{ARGUMENTS}.{path}") } else { path };
         let name = self.unique(side, &name);
         if !self.columns.iter().any(|column| column.name == name) {
             let columns = self.event_columns(side, name.clone(), parts, span)?;
@@ -512,23 +522,6 @@ impl Scope<'_> {
     fn no_value(&self, hook: &Hook, name: &str, declaration: &str) -> SqlError {
         SqlError::unsupported(format!("column \"{name}\" of {hook} has no value in SQL"))
             .detail(format!("The kernel declares it as {declaration}."))
-    }
-
-    fn unknown(&self, side: Side, name: &str, span: Span) -> SqlError {
-        let hook = self.hook(side);
-        let error = SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist in {hook}"))
-            .at(position::of_span(self.text, span));
-        let names = TASK_COLUMNS
-            .iter()
-            .map(|column| column.name)
-            .filter(|name| is_visible(name))
-            .chain(hook.fields.iter().map(|field| field.name.as_str()));
-        let near = nearest(name, names);
-        if near.is_empty() {
-            error.hint(hook.listing())
-        } else {
-            error.hint(format!("Perhaps you meant {}.", near.join(" or ")))
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::assemble::{Alu, CONTEXT, Condition, FRAME, Label, NULLS, R0, R1, R3, 
 use super::emit::{Emitter, Part};
 use super::evaluate::{Leaves, chunk};
 use super::expression::{Expression, LeafId};
-use super::layout::{Cell, NSECS_OFFSET, NULLS_OFFSET, PROBE_ID_OFFSET};
+use super::layout::{Cell, MARKS_OFFSET, NSECS_OFFSET, NULLS_OFFSET, PROBE_ID_OFFSET};
 use super::leaf::{COMM_BYTES, Leaf, TaskFact};
 use super::read::comm_to;
 use super::split::Carried;
@@ -25,6 +25,8 @@ impl Emitter<'_> {
             let (null, done) = (self.assembler.label(), self.assembler.label());
             match &column.carried {
                 Carried::Time => {}
+                // The header has it.
+                Carried::Mark(_) => continue,
                 Carried::Leaf(leaf) => self.leaf(*leaf, *cell, null),
                 Carried::Value(value) => self.expression(value, *cell, null),
             }
@@ -36,6 +38,11 @@ impl Emitter<'_> {
             self.check_frame(column.span)?;
         }
         self.assembler.store(Width::Eight, RECORD, NULLS_OFFSET, NULLS);
+        if let Some(marks) = self.marks {
+            // Now that everything is read.
+            self.assembler.load(Width::Eight, R1, FRAME, marks);
+            self.assembler.store(Width::Four, RECORD, MARKS_OFFSET, R1);
+        }
         Ok(())
     }
 
@@ -43,7 +50,9 @@ impl Emitter<'_> {
         if !matches!(self.settings.part, Part::Start(_)) {
             self.assembler.load_patched(R1, Patch::ProbeId);
             self.assembler.store(Width::Four, RECORD, PROBE_ID_OFFSET, R1);
-            self.assembler.store_imm(Width::Four, RECORD, PROBE_ID_OFFSET + 4, 0);
+            if self.marks.is_none() {
+                self.assembler.store_imm(Width::Four, RECORD, MARKS_OFFSET, 0);
+            }
         }
         if self.layout.clock {
             let nsecs = self.clock();
@@ -74,7 +83,7 @@ impl Emitter<'_> {
                 (offset, Width::of_bytes(bytes).expect("cells have two, four or eight bytes"))
             }
             Cell::Boolean { offset } => (offset, Width::One),
-            Cell::Text { .. } | Cell::Sized { .. } | Cell::Bytes { .. } | Cell::Time | Cell::Nsecs => {
+            Cell::Text { .. } | Cell::Sized { .. } | Cell::Bytes { .. } | Cell::Time | Cell::Nsecs | Cell::Mark(_) => {
                 unreachable!("numbers are stored in cells of numbers")
             }
         };
@@ -134,7 +143,7 @@ impl Emitter<'_> {
     pub(super) fn length(&mut self) {
         let last = self.layout.last_string.and_then(|index| match self.split.record[index].carried {
             Carried::Leaf(leaf) => Some((leaf, self.layout.cells[index].offset())),
-            Carried::Value(_) | Carried::Time => None,
+            Carried::Value(_) | Carried::Time | Carried::Mark(_) => None,
         });
         let Some((leaf, offset)) = last else {
             return self.assembler.load_number(R3, i64::from(self.layout.bytes));

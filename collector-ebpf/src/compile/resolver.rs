@@ -5,11 +5,14 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, DataType, Expr, Ident, Query, Spanned, Subscript, Value, VisitMut, VisitorMut,
 };
-use probepilot_sql::SqlError;
+use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::names::folded;
+use probepilot_sql::{SqlError, SqlState};
 
-use super::names::Scope;
+use super::marks::Mark;
+use super::names::{Scope, Side, TASK_COLUMNS, is_visible};
 use super::position;
+use crate::kernel::nearest;
 
 /// How the part of a path begins that says what the pointer before it points to.
 const CAST: &str = "::";
@@ -19,6 +22,27 @@ pub fn resolve(scope: &mut Scope<'_>, expression: &mut Expr) -> Result<(), SqlEr
     match expression.visit(&mut Resolver { scope }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(*error),
+    }
+}
+
+impl Scope<'_> {
+    /// A name that no column has.
+    pub(super) fn unknown(&self, side: Side, name: &str, span: Span) -> SqlError {
+        let hook = self.hook(side);
+        let error = SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist in {hook}"))
+            .at(position::of_span(self.text, span));
+        let names = TASK_COLUMNS
+            .iter()
+            .map(|column| column.name)
+            .filter(|name| is_visible(name))
+            .chain(Mark::ALL.map(Mark::name))
+            .chain(hook.fields.iter().map(|field| field.name.as_str()));
+        let near = nearest(name, names);
+        if near.is_empty() {
+            error.hint(hook.listing())
+        } else {
+            error.hint(format!("Perhaps you meant {}.", near.join(" or ")))
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use probepilot_sql::{SqlError, SqlState};
 use super::expression::{Expression, Kind, LeafId};
 use super::leaf::Leaf;
 use super::lower::Lowering;
+use super::marks::{Mark, Marks};
 use super::names::{Content, Scope};
 use super::position;
 use crate::functions::{memory, process};
@@ -48,6 +49,8 @@ pub enum Carried {
     Value(Expression),
     /// The event's time, which the record's header has.
     Time,
+    /// What the header's word of marks says.
+    Mark(Mark),
 }
 
 /// A column of the record, from the kernel to the part after it.
@@ -80,6 +83,8 @@ pub struct Split {
     pub outputs: Vec<Planned>,
     /// For each output whether the kernel evaluates it or only carries what it needs.
     pub in_kernel: Vec<bool>,
+    /// What is noted for the columns that tell of it.
+    pub marks: Marks,
 }
 
 impl Split {
@@ -187,7 +192,8 @@ pub fn split_inputs(
     }
     let Splitter { lowering: Lowering { leaves, .. }, record, .. } = splitter;
     kernel_filters.sort_by_cached_key(|filter| cost(&filter.condition, &leaves));
-    Ok((Split { leaves, kernel_filters, record, after_filters, outputs: carried, in_kernel }, placed))
+    let marks = Marks::default();
+    Ok((Split { leaves, kernel_filters, record, after_filters, outputs: carried, in_kernel, marks }, placed))
 }
 
 /// Simplification may make a conjunction of one conjunct.
@@ -291,6 +297,7 @@ impl Splitter<'_> {
         let carried = match &column.content {
             Content::Leaf(leaf) => Carried::Leaf(self.lowering.leaf(leaf.clone())),
             Content::Time => Carried::Time,
+            Content::Mark(mark) => Carried::Mark(*mark),
             Content::Pointer(..) | Content::Enumeration { .. } | Content::Unknown => {
                 return Err(SqlError::internal("a column without a value came through planning", name.to_owned()));
             }

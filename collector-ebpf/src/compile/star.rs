@@ -4,6 +4,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Ident};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use probepilot_sql::{SqlError, SqlState};
 
+use super::marks::Mark;
 use super::names::{ARGUMENTS, Scope, Side, TASK_COLUMNS, is_visible};
 use super::position;
 use crate::kernel::KernelType;
@@ -55,7 +56,8 @@ impl Scope<'_> {
         }
         for field in &self.hook(side).fields {
             let path = || qualified(vec![Ident::new(ARGUMENTS), ident(&field.name)]);
-            let collides = TASK_COLUMNS.iter().any(|column| column.name == field.name);
+            let collides =
+                TASK_COLUMNS.iter().any(|column| column.name == field.name) || Mark::of_name(&field.name).is_some();
             let name = if collides { format!("{ARGUMENTS}_{}", field.name) } else { field.name.clone() };
             let item = match &field.ty {
                 KernelType::UserPointer { to } if to == "char" => call("user_string", path()),

@@ -2,19 +2,25 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use probepilot_collector_ebpf::compile::marks::Mark;
 
 /// How the columns of a probe become those of its table.
 ///
-/// A table may have more columns than the probe that writes it now: an earlier version had them. They read NULL.
+/// A table may have more columns than the probe that writes it now: an earlier version had them. They read NULL, but for
+/// `truncated` of a probe whose rows are events: where nothing is read that could be cut, it is false.
 #[derive(Clone, Debug)]
 pub struct Conform {
     table: SchemaRef,
     sources: Vec<Source>,
 }
+
+/// A column that every probe has whose rows are events, and none whose rows are windows.
+const EVENT_COLUMN: &str = "upid";
 
 #[derive(Clone, Debug)]
 enum Source {
@@ -24,6 +30,8 @@ enum Source {
     Cast(usize, DataType),
     /// The probe has no such column.
     Null(DataType),
+    /// Nor has it this one, and what it says is known.
+    False,
 }
 
 impl Conform {
@@ -35,9 +43,13 @@ impl Conform {
         if let Some(extra) = probe.fields().iter().find(|field| table.column_with_name(field.name()).is_none()) {
             return Err(ArrowError::SchemaError(format!("the table has no column \"{}\"", extra.name())));
         }
+        let is_event = probe.column_with_name(EVENT_COLUMN).is_some();
         let sources = table.fields().iter().map(|wanted| match probe.column_with_name(wanted.name()) {
             Some((place, field)) if field.data_type() == wanted.data_type() => Ok(Source::Same(place)),
             Some((place, _)) => Ok(Source::Cast(place, wanted.data_type().clone())),
+            None if is_event && wanted.name() == Mark::Truncated.name() && *wanted.data_type() == DataType::Boolean => {
+                Ok(Source::False)
+            }
             None if wanted.is_nullable() => Ok(Source::Null(wanted.data_type().clone())),
             None => Err(ArrowError::SchemaError(format!("the probe has no column \"{}\"", wanted.name()))),
         });
@@ -50,6 +62,9 @@ impl Conform {
             Source::Same(place) => Ok(rows.column(*place).clone()),
             Source::Cast(place, data_type) => cast(rows.column(*place), data_type),
             Source::Null(data_type) => Ok(new_null_array(data_type, rows.num_rows())),
+            Source::False => {
+                Ok(Arc::new(BooleanArray::new(BooleanBuffer::new_unset(rows.num_rows()), None)) as ArrayRef)
+            }
         });
         let columns: Vec<ArrayRef> = columns.collect::<Result<_, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
@@ -59,7 +74,7 @@ impl Conform {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{AsArray, Int32Array, StringArray};
+    use arrow::array::{Array, AsArray, Int32Array, Int64Array, StringArray};
     use arrow::datatypes::{Field, Int64Type};
 
     use super::*;
@@ -86,6 +101,28 @@ mod tests {
         assert_eq!(made.column(0).as_string_view().value(0), "a");
         assert_eq!(made.column(1).null_count(), 2);
         assert_eq!(made.column(2).as_primitive::<Int64Type>().values(), &[1, 2]);
+    }
+
+    #[test]
+    fn where_nothing_can_be_cut_nothing_was() {
+        let table = Arc::new(Schema::new(vec![
+            Field::new("pid", DataType::Int32, true),
+            Field::new("truncated", DataType::Boolean, true),
+            Field::new("probe_error", DataType::Utf8View, true),
+        ]));
+        let made = |first: &str| {
+            let columns: [(&str, ArrayRef); 2] =
+                [(first, Arc::new(Int64Array::from(vec![7, 8]))), ("pid", Arc::new(Int32Array::from(vec![1, 2])))];
+            let rows = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true)));
+            let mut fields = table.fields().to_vec();
+            fields.insert(0, Arc::new(Field::new(first, DataType::Int64, true)));
+            let (rows, table) = (rows.expect("two columns of two rows"), Arc::new(Schema::new(fields)));
+            Conform::new(&rows.schema(), &table).and_then(|conform| conform.apply(&rows)).expect("they fit")
+        };
+        let events = made("upid");
+        assert_eq!(events.column(2).as_boolean().iter().collect::<Vec<_>>(), [Some(false); 2]);
+        assert_eq!(events.column(3).null_count(), 2);
+        assert_eq!(made("window_ns").column(2).null_count(), 2);
     }
 
     #[test]

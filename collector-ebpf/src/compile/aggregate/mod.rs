@@ -25,6 +25,7 @@ use probepilot_sql::{SqlError, SqlState};
 use super::bind::{self, Binder};
 use super::clauses::Clauses;
 use super::emit::{Part, Settings};
+use super::marks;
 use super::names::Scope;
 use super::pair::{self, key::Joined};
 use super::program::{excluded, programs, return_hook, task_offsets};
@@ -97,6 +98,7 @@ pub fn compile(
     let (order_by, sort): (Vec<_>, Vec<_>) = order_by.into_iter().unzip();
     let order_by = bind_all(order_by, binder, &scope)?;
     let having = bind_filter_of_groups(having, binder, &scope)?;
+    marks::refuse_in_windows(&scope.columns, text)?;
     let hook_schema = bind::schema(&scope.columns)?;
 
     let mut rewrite =

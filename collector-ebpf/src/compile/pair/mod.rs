@@ -24,6 +24,7 @@ use super::expression::{Expression, Kind};
 use super::layout::{self, Layout};
 use super::leaf::Leaf;
 use super::lower::Lowering;
+use super::marks::Marks;
 use super::names::{Scope, Side};
 use super::position;
 use super::split::{self, KernelFilter, Planned, Split};
@@ -177,6 +178,7 @@ pub fn of_query(
         after_filters: Vec::new(),
         outputs: Vec::new(),
         in_kernel: Vec::new(),
+        marks: Marks::default(),
     };
     let is_hash = state.kind == StateKind::Hash;
     let mut layout = layout::layout(&start, is_hash).map_err(|refused| refused.to_sql(scope.text))?;

@@ -54,7 +54,7 @@ impl Value {
         let offset_of = |leaf: &Leaf| {
             let column = start.record.iter().position(|column| match column.carried {
                 Carried::Leaf(id) => start.leaves[id.0] == *leaf,
-                Carried::Value(_) | Carried::Time => false,
+                Carried::Value(_) | Carried::Time | Carried::Mark(_) => false,
             })?;
             Some(layout.cells[column].offset())
         };

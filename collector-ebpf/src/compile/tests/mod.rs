@@ -3,6 +3,7 @@
 mod differential; // Random expressions and rows: our instructions against DataFusion.
 mod goldens; // Plan split, record layout, costs on the fixture kernel.
 mod enumerations; // Text to the user, numbers to the kernel; elements of arrays.
+mod marks; // Who has `truncated` and `probe_error`.
 mod rows; // Records through decoder and the part after the kernel.
 mod parameters; // Types of `$1`.
 mod refusals; // What is refused, where, and with which hint.

@@ -6,7 +6,7 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
 use super::{compile_on, fixture_kernel};
 use crate::after::AfterCounts;
 use crate::compile::CompiledProbe;
-use crate::compile::layout::{Cell, NSECS_OFFSET, NULLS_OFFSET};
+use crate::compile::layout::{Cell, MARKS_OFFSET, NSECS_OFFSET, NULLS_OFFSET};
 use crate::decode::{ClockOffset, RecordError};
 
 /// A record of `probe` as a program would write it: columns by name; what is not named is NULL.
@@ -29,10 +29,11 @@ pub fn record(probe: &CompiledProbe, nsecs: u64, numbers: &[(&str, i64)], texts:
                     *end = 0;
                 }
             }
-            (Cell::Time | Cell::Nsecs, ..) => {}
+            (Cell::Time | Cell::Nsecs | Cell::Mark(_), ..) => {}
             _ => nulls |= 1 << index,
         }
     }
+    bytes[MARKS_OFFSET as usize..][..4].fill(0);
     bytes[NSECS_OFFSET as usize..][..8].copy_from_slice(&nsecs.to_le_bytes());
     bytes[NULLS_OFFSET as usize..][..8].copy_from_slice(&nulls.to_le_bytes());
     bytes
@@ -58,14 +59,16 @@ fn a_stored_row_has_time_node_and_columns_in_order() {
     let sql = "SELECT pid, comm, user_string(filename) AS path FROM tracepoint.sys_enter_openat";
     let probe = compile_on(&fixture_kernel(), sql, true).unwrap();
     let path = "user_string(filename)";
-    let full = record(&probe, 5, &[("pid", 42), ("#start_boottime", 9)], &[("comm", b"bash"), (path, b"/etc/x")]);
+    let mut full = record(&probe, 5, &[("pid", 42), ("#start_boottime", 9)], &[("comm", b"bash"), (path, b"/etc/x")]);
     // A program sends only as much of the last string as there is.
     let offset = probe.layout.cells[probe.layout.last_string.unwrap()].offset();
     let short = full[..usize::from(offset) + 3].to_vec();
-    let unread = record(&probe, 6, &[("pid", 43)], &[("comm", b"zsh")])[..usize::from(offset)].to_vec();
+    let mut unread = record(&probe, 6, &[("pid", 43)], &[("comm", b"zsh")])[..usize::from(offset)].to_vec();
+    full[MARKS_OFFSET as usize] = 0b01;
+    unread[MARKS_OFFSET as usize] = 0b10;
     let (batch, counts) = rows(&probe, &[full, short, unread]);
     let names: Vec<_> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
-    assert_eq!(names, ["time", "node", "upid", "pid", "comm", "path"]);
+    assert_eq!(names, ["time", "node", "upid", "pid", "comm", "path", "truncated", "probe_error"]);
     let times = batch.column(0).as_primitive::<TimestampNanosecondType>();
     assert_eq!(times.value(0), CLOCK.unix_minus_monotonic_ns + 5);
     assert_eq!(batch.column(1).as_string_view().value(2), "here");
@@ -73,6 +76,10 @@ fn a_stored_row_has_time_node_and_columns_in_order() {
     assert_eq!(batch.column(3).as_primitive::<Int32Type>().values(), &[42, 42, 43]);
     let paths = batch.column(5).as_string_view();
     assert_eq!((paths.value(0), paths.value(1), paths.is_null(2)), ("/etc/x", "/et", true));
+    let cut: Vec<_> = batch.column(6).as_boolean().iter().collect();
+    assert_eq!(cut, [Some(true), Some(false), Some(false)]);
+    let errors: Vec<_> = batch.column(7).as_string_view().iter().collect();
+    assert_eq!(errors, [None, None, Some("path: unreadable")]);
     assert_eq!(counts, AfterCounts::default());
 }
 
