@@ -292,9 +292,9 @@ pub(super) fn refuse_in_windows(columns: &[Column], text: &str) -> Result<(), Sq
 /// Whether the leaf can be the reason for the mark.
 fn can_tell(mark: Mark, leaf: &Leaf) -> bool {
     match (mark, leaf) {
-        (Mark::Truncated, Leaf::String { .. }) => true,
+        (Mark::Truncated, Leaf::String { .. } | Leaf::Stack { .. }) => true,
         (Mark::Truncated, Leaf::UserBytes { length, bytes_max, .. }) => {
-            !matches!(length.as_ref(), Expression { node: Node::Literal(bytes), .. } if *bytes <= i64::from(*bytes_max))
+            !matches!(&length.value, Expression { node: Node::Literal(bytes), .. } if *bytes <= i64::from(*bytes_max))
         }
         // It lies in the event itself.
         (Mark::ProbeError, Leaf::String { at: StringAt::DataLoc { .. }, .. }) => false,

@@ -437,11 +437,7 @@ impl Leaves for Sources<'_> {
                 assembler.load(cell.width, R0, R1, cell.offset as i16);
                 extend(assembler, 0, cell.width.bytes() * 8, true);
             }
-            Leaf::ContextBytes { .. }
-            | Leaf::KernelBytes { .. }
-            | Leaf::UserBytes { .. }
-            | Leaf::String { .. }
-            | Leaf::Stack { .. } => unreachable!("bytes are no number"),
+            _ => unreachable!("bytes are no number"),
         }
     }
 
