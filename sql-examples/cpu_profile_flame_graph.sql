@@ -1,4 +1,5 @@
 -- Where did the processors' time go? One line for each stack, as flame graph tools read it.
+-- Cost: an hour of cpu_profile; the probe is on from the start.
 SELECT concat_ws(';', comm, user_stack, kernel_stack) AS stack, sum(events) AS samples
 FROM cpu_profile
 WHERE time > now() - interval '1 hour'

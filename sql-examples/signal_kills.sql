@@ -1,4 +1,5 @@
 -- Who killed whom?
+-- Cost: the newest rows of signal; the probe is on from the start.
 SELECT time, comm, pid, target_pid, signal
 FROM signal
 WHERE signal IN ('SIGKILL', 'SIGTERM')
