@@ -5,6 +5,7 @@
 mod host; // The kernel the tests run on.
 mod oracle; // DataFusion's answer.
 mod query; // Random queries.
+mod spread; // Percentiles, groups without room, windows.
 mod workload; // Random events.
 
 use std::sync::Arc;
@@ -203,10 +204,41 @@ fn kernel_random_aggregates_agree_with_datafusion() {
 }
 
 #[test]
+fn kernel_random_percentiles_groups_without_room_and_windows_are_exact() {
+    let Some(kernel) = host() else { return };
+    let mut random = spread::Random::new(21);
+    (0..25).for_each(|_| spread::check(&kernel, &mut random));
+}
+
+#[test]
+#[ignore = "minutes, and other events each time: AGGREGATES_SEED and AGGREGATES_SECONDS choose"]
+fn kernel_many_random_percentiles_groups_without_room_and_windows_are_exact() {
+    let Some(kernel) = host() else { return };
+    let (seed, end) = (seed(), Instant::now() + Duration::from_secs(seconds()));
+    println!("seed {seed}");
+    let (mut random, mut cases) = (spread::Random::new(seed), 0);
+    while Instant::now() < end {
+        spread::check(&kernel, &mut random);
+        cases += 1;
+    }
+    println!("{cases} cases");
+}
+
+#[test]
 #[ignore = "minutes, and other queries each time: AGGREGATES_SEED and AGGREGATES_SECONDS choose"]
 fn kernel_many_random_aggregates_agree_with_datafusion() {
     let Some(kernel) = host() else { return };
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let seed = number("AGGREGATES_SEED").unwrap_or_else(|| ClockOffset::now().unix_minus_monotonic_ns.cast_unsigned());
-    agree(&kernel, seed, u32::MAX, number("AGGREGATES_SECONDS").unwrap_or(300));
+    agree(&kernel, seed(), u32::MAX, seconds());
+}
+
+fn seed() -> u64 {
+    variable("AGGREGATES_SEED").unwrap_or_else(|| ClockOffset::now().unix_minus_monotonic_ns.cast_unsigned())
+}
+
+fn seconds() -> u64 {
+    variable("AGGREGATES_SECONDS").unwrap_or(300)
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|value| value.parse().ok())
 }
