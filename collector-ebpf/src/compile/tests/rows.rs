@@ -55,6 +55,29 @@ fn rows(probe: &CompiledProbe, records: &[Vec<u8>]) -> (RecordBatch, AfterCounts
 }
 
 #[test]
+fn a_step_of_the_wall_clock_moves_the_rows_after_it_and_none_before() {
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    let probe = compile_on(&fixture_kernel(), "SELECT nsecs FROM tracepoint.sys_enter_openat", true).unwrap();
+    let mut decoder = probe.decoder();
+    // The monotonic clock goes on; between batches the wall clock is set forward, then back; then the host sleeps for an hour,
+    // in which only the wall clock goes.
+    let steps = [0, HOUR_NS, -2 * HOUR_NS, HOUR_NS];
+    let mut offset = CLOCK.unix_minus_monotonic_ns;
+    for (batch, step) in steps.into_iter().enumerate() {
+        offset += step;
+        let monotonic = 1_000 + 1_000 * batch as i64;
+        for nsecs in [monotonic, monotonic + 1] {
+            decoder.push(&record(&probe, nsecs.cast_unsigned(), &[], &[])).unwrap();
+        }
+        let rows = decoder.finish(&ClockOffset { unix_minus_monotonic_ns: offset }).unwrap();
+        let times = rows.column_by_name("time").unwrap().as_primitive::<TimestampNanosecondType>();
+        assert_eq!(times.values()[..], [offset + monotonic, offset + monotonic + 1], "batch {batch}");
+        let nsecs = rows.column_by_name("nsecs").unwrap().as_primitive::<Int64Type>();
+        assert_eq!(nsecs.values()[..], [monotonic, monotonic + 1], "batch {batch}");
+    }
+}
+
+#[test]
 fn a_stored_row_has_time_node_and_columns_in_order() {
     let sql = "SELECT pid, comm, user_string(filename) AS path FROM tracepoint.sys_enter_openat";
     let probe = compile_on(&fixture_kernel(), sql, true).unwrap();
