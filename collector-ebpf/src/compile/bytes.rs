@@ -14,6 +14,20 @@ use super::stack;
 use crate::functions::memory::{USER_BYTES, USER_STRING};
 use crate::functions::stack::takes_frames;
 
+impl Content {
+    /// What a program reads for it, at whichever end of a pair; `None` for what is no leaf.
+    pub(super) fn leaf(&self) -> Option<&Leaf> {
+        match self {
+            Content::Leaf(leaf) => Some(leaf.sided().1),
+            Content::Time
+            | Content::Mark(_)
+            | Content::Pointer(..)
+            | Content::Enumeration { .. }
+            | Content::Unknown => None,
+        }
+    }
+}
+
 impl Lowering<'_> {
     /// The leaf of a call of a memory function; `None` when its argument is text already.
     pub fn memory(&mut self, function: &ScalarFunction) -> Result<Option<Leaf>, SqlError> {
@@ -63,14 +77,7 @@ impl Lowering<'_> {
         };
         let column = self.columns.iter().find(|column| column.name == name.name);
         let side = column.map_or(Side::End, |column| column.side);
-        let leaf = column.and_then(|column| match &column.content {
-            Content::Leaf(leaf) => Some(leaf.sided().1),
-            Content::Time
-            | Content::Mark(_)
-            | Content::Pointer(..)
-            | Content::Enumeration { .. }
-            | Content::Unknown => None,
-        });
+        let leaf = column.and_then(|column| column.content.leaf());
         match (column.map(|column| (&column.content, &column.data_type)), leaf) {
             (Some((Content::Pointer(place, Space::User), _)), _) => Ok((place.clone(), side)),
             (Some((_, DataType::Int64)), Some(Leaf::Number { place, bits: None, .. })) => Ok((place.clone(), side)),

@@ -118,14 +118,7 @@ impl Lowering<'_> {
         let column = self
             .column(&argument.name)
             .ok_or_else(|| SqlError::new(SqlState::UNDEFINED_COLUMN, "unknown column in a memory function"))?;
-        let leaf = match &column.content {
-            Content::Leaf(leaf) => Some(leaf.sided().1),
-            Content::Time
-            | Content::Mark(_)
-            | Content::Pointer(..)
-            | Content::Enumeration { .. }
-            | Content::Unknown => None,
-        };
+        let leaf = column.content.leaf();
         let (place, declared) = match (&column.content, leaf) {
             (Content::Pointer(place, space), _) => (place.clone(), *space),
             // An address in an integer: arguments of raw hooks.
