@@ -1,42 +1,24 @@
 //! Compiled SQL in the running kernel: the verifier takes it, and what happens is what comes out.
 
 mod host; // The kernel the tests run on.
+mod written; // Statements, compiled.
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
-use datafusion::sql::sqlparser::ast;
-use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
+use probepilot_collector_ebpf::compile::CompiledProbe;
 use probepilot_collector_ebpf::decode::ClockOffset;
-use probepilot_collector_ebpf::functions::ProcessFacts;
-use probepilot_collector_ebpf::functions::process::NoFacts;
 use probepilot_collector_ebpf::kernel::Kernel;
 use probepilot_collector_ebpf::load::{Counters, LoadOptions, LoadedProbe, Rings};
 use probepilot_collector_ebpf::probes;
-use probepilot_sql::statement::{ProbeQuery, Statement};
 
 use host::host;
+use written::compiled_as;
 
 const OPTIONS: LoadOptions = LoadOptions { probe_id: 7, rows_per_second_max: 1_000_000 };
-
-fn compiled(kernel: &Kernel, sql: &str, stored: bool) -> CompiledProbe {
-    let query = match probepilot_sql::parse_one(sql).unwrap() {
-        Statement::CreateProbe(probe) => probe.query,
-        Statement::Sql(statement) => match *statement {
-            ast::Statement::Query(query) => ProbeQuery { text: sql.into(), query, comments: Vec::new() },
-            other => panic!("{other} is no query"),
-        },
-        other => panic!("{other:?} is no query"),
-    };
-    let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
-    let options =
-        CompileOptions { name: "compiled".into(), node: "here".into(), excluded_tgid: None, stored, weighted: false };
-    compile(&query, kernel, &facts, &options).unwrap_or_else(|error| panic!("{sql}: {error} {:?}", error.hint))
-}
 
 #[track_caller]
 fn load(probe: &CompiledProbe, rings: &Rings, sql: &str) -> LoadedProbe {
@@ -45,7 +27,7 @@ fn load(probe: &CompiledProbe, rings: &Rings, sql: &str) -> LoadedProbe {
 
 /// What a query on a hook sees of what `act` does.
 fn run(kernel: &Kernel, sql: &str, stored: bool, options: LoadOptions, act: impl FnOnce()) -> (RecordBatch, Counters) {
-    let probe = compiled(kernel, sql, stored);
+    let probe = compiled_as(kernel, sql, stored);
     let mut rings = Rings::new(4 << 20).unwrap();
     let mut loaded = LoadedProbe::load(&probe.object, &rings.common(), options).unwrap();
     loaded.attach().unwrap();
@@ -68,7 +50,7 @@ fn the_verifier_takes_every_probe_that_comes_with_us() {
     let Some(kernel) = host() else { return };
     let rings = Rings::new(1).unwrap();
     for builtin in probes::builtin() {
-        let probe = compiled(&kernel, builtin.sql, true);
+        let probe = compiled_as(&kernel, builtin.sql, true);
         let mut loaded = load(&probe, &rings, builtin.name);
         loaded.attach().unwrap_or_else(|error| panic!("{}: {error:?}", builtin.name));
         println!("{}: {:?}", builtin.name, loaded.info().unwrap());
@@ -107,7 +89,7 @@ fn the_verifier_takes_every_shape_of_expression() {
         "SELECT regs.di, regs.si, id FROM tp_btf.sys_enter WHERE id = 257",
     ] {
         for stored in [false, true] {
-            let probe = compiled(&kernel, sql, stored);
+            let probe = compiled_as(&kernel, sql, stored);
             load(&probe, &rings, sql).attach().unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         }
     }
@@ -240,7 +222,7 @@ fn a_probe_that_is_thinned_out_counts_what_it_leaves_out() {
     let (pid, options) = (std::process::id(), LoadOptions { probe_id: 7, rows_per_second_max: 10_000_000 });
     for (sample, kept) in [("", 0.25), (" TABLESAMPLE (50 PERCENT)", 0.25)] {
         let sql = format!("CREATE PROBE p AS SELECT pid FROM tracepoint.sys_enter_getppid{sample} WHERE pid = {pid}");
-        let probe = compiled(&kernel, &sql, true);
+        let probe = compiled_as(&kernel, &sql, true);
         let mut rings = Rings::new(16 << 20).unwrap();
         let mut loaded = LoadedProbe::load(&probe.object, &rings.common(), options).unwrap();
         loaded.thin(1 << 30);
@@ -274,7 +256,7 @@ fn a_probe_that_is_thinned_out_counts_what_it_leaves_out() {
 fn a_full_ring_of_a_compiled_probe_loses_to_the_unit() {
     let Some(kernel) = host() else { return };
     let own = std::process::id();
-    let probe = compiled(&kernel, &format!("SELECT pid FROM tracepoint.sys_enter_getppid WHERE pid = {own}"), true);
+    let probe = compiled_as(&kernel, &format!("SELECT pid FROM tracepoint.sys_enter_getppid WHERE pid = {own}"), true);
     let mut rings = Rings::new(1).unwrap();
     let mut loaded = LoadedProbe::load(&probe.object, &rings.common(), OPTIONS).unwrap();
     loaded.attach().unwrap();

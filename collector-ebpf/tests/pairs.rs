@@ -1,49 +1,27 @@
 //! Pairs of hooks in the running kernel: what is counted is what the workload knows.
 
 mod host; // The kernel the tests run on.
+mod written; // Statements, compiled.
 
 use std::ffi::CString;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use datafusion::sql::sqlparser::ast;
-use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
+use probepilot_collector_ebpf::compile::CompiledProbe;
 use probepilot_collector_ebpf::decode::ClockOffset;
-use probepilot_collector_ebpf::functions::ProcessFacts;
-use probepilot_collector_ebpf::functions::process::NoFacts;
 use probepilot_collector_ebpf::kernel::Kernel;
 use probepilot_collector_ebpf::load::{Counters, LoadOptions, LoadedProbe, Rings};
 use probepilot_collector_ebpf::object::STATE_ENTRIES_MAX;
-use probepilot_sql::statement::{ProbeQuery, Statement};
 
 use host::host;
+use written::compiled;
 
 const OPTIONS: LoadOptions = LoadOptions { probe_id: 7, rows_per_second_max: 1_000_000 };
 
 /// How long the kernel may take to tell what has happened: long, for busy machines.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-
-fn compiled(kernel: &Kernel, sql: &str) -> CompiledProbe {
-    let query = match probepilot_sql::parse_one(sql).unwrap() {
-        Statement::Sql(statement) => match *statement {
-            ast::Statement::Query(query) => ProbeQuery { text: sql.into(), query, comments: Vec::new() },
-            other => panic!("{other} is no query"),
-        },
-        other => panic!("{other:?} is no query"),
-    };
-    let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
-    let options = CompileOptions {
-        name: "pairs".into(),
-        node: "here".into(),
-        excluded_tgid: None,
-        stored: false,
-        weighted: false,
-    };
-    compile(&query, kernel, &facts, &options).unwrap_or_else(|error| panic!("{sql}: {error} {:?}", error.hint))
-}
 
 /// A pair that runs.
 struct Running {

@@ -1,6 +1,7 @@
 //! SQL on the running kernel: the event is made to happen, and exactly its row comes out.
 
 mod host; // The kernel the tests run on.
+mod written; // Statements, compiled.
 mod marks; // What was cut and what could not be read.
 
 use std::fs::File;
@@ -8,46 +9,24 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
-use datafusion::sql::sqlparser::ast;
-use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile, compile_counting};
+use probepilot_collector_ebpf::compile::{CompiledProbe, compile_counting};
 use probepilot_collector_ebpf::decode::{ClockOffset, RecordDecoder};
-use probepilot_collector_ebpf::functions::ProcessFacts;
-use probepilot_collector_ebpf::functions::process::NoFacts;
 use probepilot_collector_ebpf::kernel::Kernel;
 use probepilot_collector_ebpf::load::{LoadOptions, LoadedProbe, Rings, ring_ns};
 use probepilot_collector_ebpf::probes::builtin;
-use probepilot_sql::statement::{ProbeQuery, Statement};
 
 use host::host;
+use written::{compiled_as, no_facts, options, query};
 
 const PROBE_ID: u32 = 77;
 
 /// How long an event may take to become a record: long, for busy test machines.
 const WAIT_MAX: Duration = Duration::from_secs(20);
-
-fn query(sql: &str) -> ProbeQuery {
-    match probepilot_sql::parse_one(sql).unwrap() {
-        Statement::CreateProbe(probe) => probe.query,
-        Statement::Sql(statement) => match *statement {
-            ast::Statement::Query(query) => ProbeQuery { text: sql.into(), query, comments: Vec::new() },
-            other => panic!("{other} is no query"),
-        },
-        other => panic!("{other:?} is no query"),
-    }
-}
-
-fn compiled(kernel: &Kernel, sql: &str) -> CompiledProbe {
-    let options =
-        CompileOptions { name: "test".into(), node: "here".into(), excluded_tgid: None, stored: true, weighted: false };
-    let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
-    compile(&query(sql), kernel, &facts, &options).unwrap_or_else(|error| panic!("{sql}: {error}"))
-}
 
 /// A probe that runs, with rings of its own.
 struct Running {
@@ -58,7 +37,7 @@ struct Running {
 
 impl Running {
     fn start(kernel: &Kernel, sql: &str, ring_bytes: usize, rows_per_second_max: u32) -> Running {
-        Running::of(&compiled(kernel, sql), ring_bytes, rows_per_second_max)
+        Running::of(&compiled_as(kernel, sql, true), ring_bytes, rows_per_second_max)
     }
 
     fn of(compiled: &CompiledProbe, ring_bytes: usize, rows_per_second_max: u32) -> Running {
@@ -522,15 +501,7 @@ fn a_program_that_counts_sends_nothing() {
              WHERE pid = {} AND comm = 'opens'",
             own_pid()
         );
-        let options = CompileOptions {
-            name: "counts".into(),
-            node: "here".into(),
-            excluded_tgid: None,
-            stored: true,
-            weighted: false,
-        };
-        let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
-        let counting = compile_counting(&query(&sql), &kernel, &facts, &options).unwrap();
+        let counting = compile_counting(&query(&sql).0, &kernel, &no_facts(), &options(true)).unwrap();
         let mut running = Running::of(&counting, 1 << 16, 1_000_000);
         let mut sending = Running::start(&kernel, &sql, 1 << 16, 1_000_000);
         let opens = std::thread::Builder::new().name("opens".into());

@@ -1,46 +1,27 @@
 //! Samples in the running kernel: a clock of each CPU, and events that the kernel counts itself.
 
 mod host; // The kernel the tests run on.
+mod written; // Statements, compiled.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Int32Type, Int64Type};
-use datafusion::sql::sqlparser::ast;
-use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
 use probepilot_collector_ebpf::decode::ClockOffset;
-use probepilot_collector_ebpf::functions::ProcessFacts;
-use probepilot_collector_ebpf::functions::process::NoFacts;
 use probepilot_collector_ebpf::kernel::Kernel;
 use probepilot_collector_ebpf::load::{Counters, LoadOptions, LoadedProbe, Rings};
 use probepilot_collector_ebpf::windows::{Window, WindowRows};
-use probepilot_sql::statement::{ProbeQuery, Statement};
 
 use host::host;
+use written::compiled;
 
 const OPTIONS: LoadOptions = LoadOptions { probe_id: 5, rows_per_second_max: 1_000_000 };
 
 const WINDOW: Window = Window { start_unix_ns: 7_000_000_000, width_ns: 1_000_000_000, complete: true, keep: 0 };
 
 const RING_BYTES: usize = 1 << 22;
-
-fn compiled(kernel: &Kernel, sql: &str) -> CompiledProbe {
-    let (query, stored) = match probepilot_sql::parse_one(sql).unwrap() {
-        Statement::CreateProbe(probe) => (probe.query, true),
-        Statement::Sql(statement) => match *statement {
-            ast::Statement::Query(query) => (ProbeQuery { text: sql.into(), query, comments: Vec::new() }, false),
-            other => panic!("{other} is no query"),
-        },
-        other => panic!("{other:?} is no query"),
-    };
-    let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
-    let options =
-        CompileOptions { name: "samples".into(), node: "here".into(), excluded_tgid: None, stored, weighted: false };
-    compile(&query, kernel, &facts, &options).unwrap_or_else(|error| panic!("{sql}: {error} {:?}", error.hint))
-}
 
 /// The rows of what happens while `act` runs.
 fn rows(kernel: &Kernel, sql: &str, act: impl FnOnce()) -> (RecordBatch, Counters) {

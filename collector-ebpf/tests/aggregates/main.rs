@@ -3,22 +3,21 @@
 
 #[path = "../host/mod.rs"]
 mod host; // The kernel the tests run on.
+#[path = "../written/mod.rs"]
+mod written; // Statements, compiled.
 mod oracle; // DataFusion's answer.
 mod query; // Random queries.
 mod spread; // Percentiles, groups without room, windows.
 mod workload; // Random events.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type};
 use arrow::util::display::array_value_to_string;
 use datafusion::sql::sqlparser::ast;
-use probepilot_collector_ebpf::compile::{CompileOptions, compile};
+use probepilot_collector_ebpf::compile::compile;
 use probepilot_collector_ebpf::decode::ClockOffset;
-use probepilot_collector_ebpf::functions::ProcessFacts;
-use probepilot_collector_ebpf::functions::process::NoFacts;
 use probepilot_collector_ebpf::kernel::Kernel;
 use probepilot_collector_ebpf::load::{LoadOptions, LoadedProbe, Rings};
 use probepilot_collector_ebpf::windows::Window;
@@ -42,15 +41,7 @@ fn ours(kernel: &Kernel, sql: &str, events: &[Event]) -> Result<RecordBatch, Sql
     let Statement::Sql(statement) = probepilot_sql::parse_one(sql)? else { panic!("{sql} is no query") };
     let ast::Statement::Query(query) = *statement else { panic!("{sql} is no query") };
     let query = ProbeQuery { text: sql.into(), query, comments: Vec::new() };
-    let facts: Arc<dyn ProcessFacts> = Arc::new(NoFacts);
-    let options = CompileOptions {
-        name: "made".into(),
-        node: "here".into(),
-        excluded_tgid: None,
-        stored: false,
-        weighted: false,
-    };
-    let mut probe = compile(&query, kernel, &facts, &options)?;
+    let mut probe = compile(&query, kernel, &written::no_facts(), &written::options(false))?;
     probe.set_keys_max(KEYS_MAX);
     let rings = Rings::new(1).unwrap();
     let load = LoadOptions { probe_id: 9, rows_per_second_max: 0 };

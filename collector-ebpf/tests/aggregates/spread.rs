@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use probepilot_collector_ebpf::compile::{CompileOptions, CompiledProbe, compile};
+use probepilot_collector_ebpf::compile::CompiledProbe;
 use probepilot_collector_ebpf::decode::ClockOffset;
-use probepilot_collector_ebpf::functions::process::NoFacts;
 use probepilot_collector_ebpf::kernel::Kernel;
 use probepilot_collector_ebpf::load::{LoadOptions, LoadedProbe, Rings};
-use probepilot_sql::statement::Statement;
 
 use crate::WINDOW;
 use crate::workload::{self, Event, HOOK};
+use crate::written;
 
 /// Shares that percentiles are asked at, by column.
 const SHARES: [(&str, f64); 4] = [("p0", 0.0), ("p50", 0.5), ("p99", 0.99), ("p100", 1.0)];
@@ -64,10 +63,7 @@ fn compiled(kernel: &Kernel) -> CompiledProbe {
         "CREATE PROBE p AS SELECT args.flags AS g, count(*) AS n, sum(args.size) AS total, min(args.size) AS least, \
          max(args.size) AS most{percentiles}, histogram({spread}) AS h FROM {HOOK} WHERE tid = {tid} GROUP BY 1"
     );
-    let Statement::CreateProbe(probe) = probepilot_sql::parse_one(&sql).unwrap() else { panic!("{sql}") };
-    let options =
-        CompileOptions { name: "p".into(), node: "here".into(), excluded_tgid: None, stored: true, weighted: false };
-    compile(&probe.query, kernel, &(std::sync::Arc::new(NoFacts) as _), &options).unwrap()
+    written::compiled(kernel, &sql)
 }
 
 /// Has the events of each window happen, and checks each window's rows.
