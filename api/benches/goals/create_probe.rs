@@ -5,9 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::bpftrace;
-use crate::client::connect;
 use crate::figures::{median, percentile, show};
-use crate::support::Server;
+use crate::support::{Server, connect};
 use crate::workload::numbered;
 
 const ROUNDS: usize = 60;

@@ -8,9 +8,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio_postgres::Client;
 
-use crate::client::connect;
 use crate::figures::{monotonic_ns, percentile, show};
-use crate::support::Server;
+use crate::support::{Server, connect};
 use crate::workload::{FIRST, numbered};
 
 const GOAL_MS: f64 = 10.0;

@@ -6,7 +6,6 @@
 #[expect(dead_code, unused_imports, reason = "the figures need less of it than the tests")]
 mod support; // Starts the server, runs psql.
 mod bpftrace; // A running bpftrace: the peer.
-mod client; // A connection to the server as `admin`.
 mod create_probe; // G14: from the text of a probe to attached.
 mod event_cost; // G1: what an event costs in the kernel, against bpftrace.
 mod figures; // Medians, percentiles, the machine.

@@ -1,8 +1,6 @@
 //! A query sees every event that happened before it began, although records gather for longer than a query takes.
 
-use tokio_postgres::NoTls;
-
-use crate::support::{FIRST, Server, make};
+use crate::support::{FIRST, Server, connect, make};
 
 /// Queries, each right behind an event.
 const QUERIES: u64 = 300;
@@ -14,17 +12,7 @@ async fn kernel_a_query_sees_every_event_that_happened_before_it() {
     server.psql(&format!(
         "CREATE PROBE fresh AS SELECT who AS number FROM tracepoint.sys_enter_getpriority WHERE which = 0 AND pid = {pid}"
     ));
-    let address = server.address("postgres");
-    let (client, connection) = tokio_postgres::Config::new()
-        .host(address.ip().to_string())
-        .port(address.port())
-        .user("admin")
-        .password(server.password("admin"))
-        .dbname("probepilot")
-        .connect(NoTls)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
+    let client = connect(&server).await;
     let counting = client.prepare("SELECT count(*), max(number)::bigint FROM fresh").await.unwrap();
     let nothing = client.prepare("SELECT 1").await.unwrap();
 

@@ -1,9 +1,8 @@
 //! Queries on hooks with parameters: through drivers, in text and binary.
 
-use tokio_postgres::NoTls;
 use tokio_postgres::types::Type;
 
-use crate::support::{Numbered, Python, Server};
+use crate::support::{Numbered, Python, Server, connected};
 
 /// The number of the first event that [`Numbered`] makes.
 const FIRST: i32 = 1_000_000_000;
@@ -21,14 +20,7 @@ fn kernel_parameters_of_a_query_on_a_hook_have_types_and_values() {
     let events = Numbered::start(2_000);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let mut config = tokio_postgres::Config::new();
-        config
-            .host("127.0.0.1")
-            .port(server.address("postgres").port())
-            .user("admin")
-            .password(server.password("admin"));
-        let (client, connection) = config.dbname("probepilot").connect(NoTls).await.unwrap();
-        let connection = tokio::spawn(connection);
+        let (client, connection) = connected(&server).await.unwrap();
         let rows = client
             .prepare(
                 "SELECT who AS number, $3 AS tag, $6::int + 1 AS next FROM tracepoint.sys_enter_getpriority \

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
-use tokio_postgres::{NoTls, SimpleQueryMessage};
+use tokio_postgres::SimpleQueryMessage;
 
-use crate::support::Server;
+use crate::support::{Server, connected};
 
 /// One connection to the server.
 struct Door(tokio_postgres::Client);
@@ -42,16 +42,7 @@ impl AsyncDB for Door {
 }
 
 async fn connect(server: &Server) -> Result<Door, tokio_postgres::Error> {
-    let address = server.address("postgres");
-    let mut config = tokio_postgres::Config::new();
-    config
-        .host(address.ip().to_string())
-        .port(address.port())
-        .user("admin")
-        .password(server.password("admin"))
-        .dbname("probepilot");
-    let (client, connection) = config.connect(NoTls).await?;
-    tokio::spawn(connection);
+    let (client, _) = connected(server).await?;
     Ok(Door(client))
 }
 

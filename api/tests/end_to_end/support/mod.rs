@@ -1,6 +1,7 @@
 //! Starts the server, runs psql, makes events happen.
 
 mod server; // The server's process: start, what it printed, stop.
+mod client; // A connection to it as `admin`.
 mod psql; // psql against a server.
 mod rights; // What this test may do here.
 mod events; // Numbered events of the kernel, made by this process.
@@ -11,6 +12,7 @@ mod hole; // A network in which an address does not answer.
 mod counts; // What the kernel itself counts.
 
 pub use cgroup::Cgroup;
+pub use client::{connect, connected};
 pub use counts::per_cpu_counts;
 pub use events::{FIRST, Numbered, make, numbered_probe};
 pub use hole::Hole;
