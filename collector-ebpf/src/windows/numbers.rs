@@ -15,8 +15,7 @@ pub struct Numbers {
     count: u64,
     /// Wraps, as the kernel's does: beyond 2⁶³ values of the greatest size.
     sum: i128,
-    /// Wraps.
-    squares: u128,
+    squares: Squares,
     greatest: Option<i64>,
     least: Option<i64>,
     /// Empty, or as many as there are buckets.
@@ -33,7 +32,7 @@ impl Numbers {
             self.sum = self.sum.wrapping_add(wide(word(offset, 0), word(offset, 1)).cast_signed());
         }
         if let Some(offset) = cells.squares {
-            self.squares = self.squares.wrapping_add(wide(word(offset, 0), word(offset, 1)));
+            self.squares.add(Squares { low: wide(word(offset, 0), word(offset, 1)), high: word(offset, 2) });
         }
         if let Some(offset) = cells.greatest {
             self.greatest = self.greatest.max(Some(word(offset, 0).cast_signed() ^ i64::MIN));
@@ -50,10 +49,9 @@ impl Numbers {
     /// Adds a value that `weight` events have; false when it has no bucket and one is wanted.
     pub fn add(&mut self, value: i64, weight: u64, with_buckets: bool) -> bool {
         self.count += weight;
-        let (wide_value, wide_weight) = (i128::from(value), u128::from(weight));
-        self.sum = self.sum.wrapping_add(wide_value.wrapping_mul(wide_weight.cast_signed()));
-        let square = wide_value.unsigned_abs() * wide_value.unsigned_abs();
-        self.squares = self.squares.wrapping_add(square.wrapping_mul(wide_weight));
+        let wide_value = i128::from(value);
+        self.sum = self.sum.wrapping_add(wide_value.wrapping_mul(i128::from(weight)));
+        self.squares.add(Squares::product(weight, wide_value.unsigned_abs() * wide_value.unsigned_abs()));
         self.greatest = self.greatest.max(Some(value));
         self.keep_least(value);
         if !with_buckets {
@@ -74,7 +72,7 @@ impl Numbers {
     pub fn merge(&mut self, other: &Numbers) {
         self.count += other.count;
         self.sum = self.sum.wrapping_add(other.sum);
-        self.squares = self.squares.wrapping_add(other.squares);
+        self.squares.add(other.squares);
         self.greatest = self.greatest.max(other.greatest);
         if let Some(least) = other.least {
             self.keep_least(least);
@@ -118,17 +116,56 @@ impl Numbers {
 
     /// The sum of the squares of the differences from the mean.
     ///
-    /// About the integer at or below the mean it is exact: it fits in 128 bits though the parts may not, and they wrap.
+    /// About the integer `near`, at or below the mean, it is exact: Σ(v − near)² = Σv² − near · (Σv + rest), where
+    /// rest = Σv − near · count. That is below 2¹⁹⁰, so the parts may wrap.
     fn deviations(&self) -> f64 {
         let count = i128::from(self.count.max(1));
         let near = self.sum.div_euclid(count);
-        let about_near = self
-            .squares
-            .cast_signed()
-            .wrapping_sub(near.wrapping_mul(self.sum).wrapping_mul(2))
-            .wrapping_add(near.wrapping_mul(near).wrapping_mul(count));
-        let rest = self.sum.wrapping_sub(near.wrapping_mul(count)) as f64;
-        (about_near.cast_unsigned() as f64 - rest * rest / count as f64).max(0.0)
+        let rest = self.sum.rem_euclid(count);
+        let factor = self.sum.wrapping_add(rest);
+        let mut about_near = self.squares;
+        // A mean of 64-bit integers is one.
+        let product = Squares::product(near.unsigned_abs() as u64, factor.unsigned_abs());
+        if (near < 0) == (factor < 0) {
+            about_near.subtract(product);
+        } else {
+            about_near.add(product);
+        }
+        let rest = rest as f64;
+        (about_near.to_f64() - rest * rest / count as f64).max(0.0)
+    }
+}
+
+/// A sum of squares in 192 bits, which wraps: 2⁶⁴ squares of 64-bit integers are no more than 2¹⁹⁰.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Squares {
+    low: u128,
+    high: u64,
+}
+
+impl Squares {
+    fn product(left: u64, right: u128) -> Squares {
+        let low = u128::from(left) * u128::from(right as u64);
+        let high = u128::from(left) * (right >> 64);
+        let mut product = Squares { low: high << 64, high: (high >> 64) as u64 };
+        product.add(Squares { low, high: 0 });
+        product
+    }
+
+    fn add(&mut self, other: Squares) {
+        let (low, carry) = self.low.overflowing_add(other.low);
+        self.low = low;
+        self.high = self.high.wrapping_add(other.high).wrapping_add(u64::from(carry));
+    }
+
+    fn subtract(&mut self, other: Squares) {
+        let (low, borrow) = self.low.overflowing_sub(other.low);
+        self.low = low;
+        self.high = self.high.wrapping_sub(other.high).wrapping_sub(u64::from(borrow));
+    }
+
+    fn to_f64(self) -> f64 {
+        self.high as f64 * 2_f64.powi(128) + self.low as f64
     }
 }
 
@@ -215,6 +252,18 @@ mod tests {
         assert_eq!(variance(&of(&[-7, -7])), 0.0);
         let extremes = variance(&of(&[i64::MIN, i64::MAX]));
         assert!((extremes / (2_f64.powi(127)) - 1.0).abs() < 1e-12, "{extremes}");
+        // Beyond 128 bits: two values, 2⁶⁴ − 1 apart, 2⁶² times each.
+        let mut many = Numbers::default();
+        [i64::MIN, i64::MAX].iter().for_each(|value| assert!(many.add(*value, 1 << 62, false)));
+        let extremes = variance(&many);
+        assert!((extremes / (2_f64.powi(126)) - 1.0).abs() < 1e-12, "{extremes}");
+        // The mean is far from zero on either side.
+        for sign in [1, -1] {
+            let values = [sign * i64::MAX, sign * i64::MAX, sign * i64::MAX, 0, 0];
+            let (greatest, exact) = (i64::MAX as f64, 0.3);
+            let share = variance(&of(&values)) / greatest / greatest;
+            assert!((share - exact).abs() < 1e-12, "{share}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod workload; // Random events.
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use arrow::util::display::array_value_to_string;
 use datafusion::sql::sqlparser::ast;
 use probepilot_collector_ebpf::compile::compile;
@@ -185,6 +185,30 @@ fn agree(kernel: &Kernel, seed: u64, cases: u32, seconds: u64) {
     }
     assert!(ran >= 20 && rows > ran as usize, "only {ran} queries ran, and gave {rows} rows");
     assert!(refused * 10 <= ran + refused, "{refused} queries were refused, {ran} ran");
+}
+
+/// 256 squares that fill 64 bits twice over: their sum needs more than 128.
+#[test]
+fn kernel_spreads_of_the_greatest_numbers_are_exact() {
+    let Some(kernel) = host() else { return };
+    let event = |size| Event { fd: -1, name: None, value: None, size, flags: 0 };
+    // SAFETY: no arguments, no effect.
+    let tid = unsafe { libc::gettid() };
+    let sql = format!(
+        "SELECT count(*) AS n, var_pop(size) AS v, stddev_pop(size) AS s FROM {} WHERE tid = {tid} \
+         AND time < now() + interval '1 hour'",
+        workload::HOOK
+    );
+    // One value in four is 0, and the others are far from it: the variance is 3/16 of the square of the distance.
+    for far in [i64::MAX, i64::MIN] {
+        let events: Vec<Event> = (0..256).map(|index| event(if index % 4 == 0 { 0 } else { far })).collect();
+        let rows = ours(&kernel, &sql, &events).unwrap();
+        let value = |name: &str| rows[name].as_primitive::<Float64Type>().value(0);
+        assert_eq!(rows["n"].as_primitive::<Int64Type>().value(0), 256);
+        let distance = (far as f64).abs();
+        assert!((value("v") / distance / distance / 0.1875 - 1.0).abs() < 1e-12, "{rows:?}");
+        assert!((value("s") / distance / 0.1875_f64.sqrt() - 1.0).abs() < 1e-12, "{rows:?}");
+    }
 }
 
 /// The same queries and events at every run, so that a change is to blame for a failure.

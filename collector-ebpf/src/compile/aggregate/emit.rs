@@ -158,7 +158,7 @@ impl Emitter<'_> {
         self.add_wide(offset);
     }
 
-    /// Adds the 128 bits of R2 (low) and R3 (high). Uses R1, R3.
+    /// Adds the 128 bits of R2 (low) and R3 (high). R1 is the high word then, R3 what was added to it.
     fn add_wide(&mut self, offset: i16) {
         let no_carry = self.assembler.label();
         let assembler = &mut self.assembler;
@@ -201,6 +201,11 @@ impl Emitter<'_> {
         assembler.alu_imm(Alu::Add, R3, 1);
         assembler.place(no_carry);
         self.add_wide(offset);
+        // What was added to the second word is below 2⁶³, so the word is less than it only after a carry.
+        let fits = self.assembler.label();
+        self.assembler.jump_if(Condition::GreaterEqualUnsigned, R1, R3, fits);
+        self.add_one(offset + 16);
+        self.assembler.place(fits);
     }
 
     /// Keeps the greatest R0 XOR `flip`, unsigned: zero, which a state begins with, is no more than any. Uses R1, R2.

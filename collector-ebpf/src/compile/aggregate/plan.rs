@@ -6,7 +6,7 @@
 //! ```text
 //! count     1 word     events that counted for the input
 //! sum       2 words    128 bits, low word first
-//! squares   2 words    128 bits, low word first; wraps
+//! squares   3 words    192 bits, low word first: more than 2⁶⁴ squares need
 //! greatest  1 word     value XOR the least integer, so that zero is less than all
 //! least     1 word     value XOR the greatest integer, so that the least value is the greatest word
 //! buckets   512 words  see `crate::windows::buckets`
@@ -116,7 +116,7 @@ impl Cells {
         let cells = [
             (&mut self.count, 1),
             (&mut self.sum, 2),
-            (&mut self.squares, 2),
+            (&mut self.squares, 3),
             (&mut self.greatest, 1),
             (&mut self.least, 1),
             (&mut self.buckets, BUCKETS as u32),
