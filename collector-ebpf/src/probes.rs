@@ -20,6 +20,7 @@ macro_rules! builtin {
 const BUILTIN: &[Builtin] = &[
     builtin!("process_exec", true),
     builtin!("process_exit", true),
+    builtin!("security_exec", true),
     builtin!("signal", true),
     builtin!("oom_kill", true),
     builtin!("tcp_flow", true),

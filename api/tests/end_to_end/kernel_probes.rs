@@ -1,6 +1,7 @@
 //! One test per built-in probe: makes its event happen and finds exactly that row through psql.
 
 mod process_exec;
+mod security_exec;
 mod process_exit;
 mod process_fork;
 mod signal;

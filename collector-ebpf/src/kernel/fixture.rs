@@ -158,13 +158,11 @@ impl Types {
         self.aggregate(STRUCT, "kernfs_node", 64, &[("id", "u64", 40)]);
         self.aggregate(STRUCT, "cgroup", 128, &[("kn", "kernfs_node *", 88)]);
         self.aggregate(STRUCT, "css_set", 96, &[("dfl_cgrp", "cgroup *", 72)]);
+        self.aggregate(STRUCT, "kuid_t", 4, &[("val", "uid_t", 0)]);
+        self.aggregate(STRUCT, "kgid_t", 4, &[("val", "unsigned int", 0)]);
+        self.aggregate(STRUCT, "cred", 64, &[("uid", "kuid_t", 16), ("euid", "kuid_t", 40), ("egid", "kgid_t", 44)]);
         self.task_struct();
-        self.aggregate(
-            STRUCT,
-            "linux_binprm",
-            128,
-            &[("filename", "const char *", 24), ("interp", "const char *", 32), ("argc", "int", 40)],
-        );
+        self.linux_binprm();
         self.aggregate(
             STRUCT,
             "pt_regs",
@@ -258,6 +256,7 @@ impl Types {
             ("mask", "big_mask", 200),
             ("on_cpu", "int", 216),
             ("cgroups", "css_set *", 224),
+            ("cred", "const cred *", 232),
         ];
         let mut members: Vec<(&str, u32, u32)> =
             spelled.into_iter().map(|(name, ty, bytes)| (name, self.id(ty), bytes * 8)).collect();
@@ -273,6 +272,27 @@ impl Types {
         assert_eq!(id, pointer + 1, "the pointer was made for the struct that comes next");
         self.named.insert("task_struct".to_string(), id);
         self.named.insert("task_struct *".to_string(), pointer);
+    }
+
+    /// What is executed; it has bit fields, and the file's number of names is in a union.
+    fn linux_binprm(&mut self) {
+        let links = self.aggregate(UNION, "", 4, &[("i_nlink", "unsigned int", 0), ("__i_nlink", "unsigned int", 0)]);
+        self.named.insert("inode_links".to_string(), links);
+        self.aggregate(STRUCT, "inode", 128, &[("", "inode_links", 56)]);
+        self.aggregate(STRUCT, "file", 64, &[("f_inode", "inode *", 32)]);
+        let spelled = [
+            ("filename", "const char *", 24),
+            ("interp", "const char *", 32),
+            ("argc", "int", 40),
+            ("file", "file *", 48),
+        ];
+        let mut members: Vec<(&str, u32, u32)> =
+            spelled.into_iter().map(|(name, ty, bytes)| (name, self.id(ty), bytes * 8)).collect();
+        members.push(("secureexec", self.id("unsigned int"), (1 << 24) | (56 * 8 + 2)));
+        let words: Vec<u32> =
+            members.iter().flat_map(|(name, ty, place)| [self.encoder.string(name), *ty, *place]).collect();
+        let id = self.encoder.add(STRUCT, "linux_binprm", members.len(), true, 128, &words);
+        self.named.insert("linux_binprm".to_string(), id);
     }
 
     fn tracepoints(&mut self) {

@@ -7,7 +7,7 @@ mod host; // The kernel the tests run on.
 mod written; // Statements, compiled.
 mod oracle; // DataFusion's answer.
 mod query; // Random queries.
-mod spread; // Percentiles, groups without room, windows.
+mod spread; // Percentiles, groups without room, first rows, windows.
 mod workload; // Random events.
 
 use std::time::{Duration, Instant};
@@ -209,6 +209,23 @@ fn kernel_spreads_of_the_greatest_numbers_are_exact() {
         assert!((value("v") / distance / distance / 0.1875 - 1.0).abs() < 1e-12, "{rows:?}");
         assert!((value("s") / distance / 0.1875_f64.sqrt() - 1.0).abs() < 1e-12, "{rows:?}");
     }
+}
+
+/// A column that is never NULL, divided by nothing.
+#[test]
+fn kernel_values_that_fail_are_not_counted() {
+    let Some(kernel) = host() else { return };
+    let events = [1, 0, 0, 7].map(|flags| Event { fd: -1, name: None, value: None, size: 0, flags });
+    // SAFETY: no arguments, no effect.
+    let tid = unsafe { libc::gettid() };
+    let sql = format!(
+        "SELECT count(*) AS n, count(fd / flags) AS c, count(DISTINCT fd / flags) AS d FROM {} WHERE tid = {tid} \
+         AND time < now() + interval '1 hour'",
+        workload::HOOK
+    );
+    let rows = ours(&kernel, &sql, &events).unwrap();
+    let numbers = ["n", "c", "d"].map(|name| rows[name].as_primitive::<Int64Type>().value(0));
+    assert_eq!(numbers, [4, 2, 2]);
 }
 
 /// The same queries and events at every run, so that a change is to blame for a failure.

@@ -73,9 +73,13 @@ pub fn read(call: &AggregateFunction, schema: &DFSchema, span: Span, text: &str)
         _ => Some(argument),
     };
     if let Some(known) = value.take_if(|_| function == Function::Count) {
-        // Only whether there is a value matters.
-        let nullable = known.nullable(schema).unwrap_or(true);
-        if nullable && !matches!(&known, Expr::Literal(literal, _) if !literal.is_null()) {
+        // Only whether there is a value matters. Even one that is never NULL may fail, as a division does.
+        let certain = match &known {
+            Expr::Column(_) => !known.nullable(schema).unwrap_or(true),
+            Expr::Literal(literal, _) => !literal.is_null(),
+            _ => false,
+        };
+        if !certain {
             let is_known = Expr::IsNotNull(Box::new(known));
             condition = Some(match condition {
                 Some(condition) => condition.and(is_known),
