@@ -37,7 +37,7 @@ pub enum RecordError {
 }
 
 /// From the kernel's monotonic clock to Unix time. Take a fresh one for each batch: the wall clock is adjusted, is set, and goes
-/// on while the host sleeps. Where that happens while records gather, those of one batch before it have times after it.
+/// on while the host sleeps. Records from before such a step take the one from before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockOffset {
     /// Unix time minus monotonic time, nanoseconds.

@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::common::Common;
@@ -15,6 +15,7 @@ use super::cpu;
 use super::error::LoadError;
 use super::map::{Map, MapKind, MapSpec};
 use super::mapping::Mapping;
+use crate::clock::Steps;
 
 const BUSY: u32 = 1 << 31;
 const DISCARDED: u32 = 1 << 30;
@@ -39,12 +40,18 @@ const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// What epoll says for the descriptor of [`Interrupter`].
 const INTERRUPT_TOKEN: u64 = u64::MAX;
 
+/// What epoll says when the wall clock was set.
+const STEP_TOKEN: u64 = u64::MAX - 1;
+
 /// One ring per possible CPU, and the end that reads them. There is one reader.
 pub struct Rings {
     common: Common,
     rings: Vec<Ring>,
     epoll: OwnedFd,
     interrupt: Arc<OwnedFd>,
+    steps: Steps,
+    /// A step that ended a wait and that nobody has asked for yet.
+    stepped: AtomicBool,
 }
 
 /// The rings as programs see them; clones are the same rings.
@@ -126,6 +133,8 @@ impl Rings {
         })
         .map_err(refused("make an eventfd"))?;
         watch(&epoll, interrupt.as_fd(), INTERRUPT_TOKEN).map_err(refused("watch an eventfd"))?;
+        let steps = Steps::new().map_err(refused("make a timerfd"))?;
+        watch(&epoll, steps.as_fd(), STEP_TOKEN).map_err(refused("watch a timerfd"))?;
 
         let mut outer: Option<Map> = None;
         let mut rings = Vec::with_capacity(cpus.len());
@@ -152,7 +161,7 @@ impl Rings {
         let one = rings.first().expect(ONE).map.as_fd().try_clone_to_owned();
         let one = (first_cpu.expect(ONE), Arc::new(one.map_err(refused("keep a ring"))?));
         let common = Common::new(RingMap { map, ring_bytes, one });
-        Ok(Rings { common, rings, epoll, interrupt: Arc::new(interrupt) })
+        Ok(Rings { common, rings, epoll, interrupt: Arc::new(interrupt), steps, stepped: AtomicBool::new(false) })
     }
 
     /// What programs that write these rings have in common.
@@ -184,8 +193,8 @@ impl Rings {
         self.rings.iter_mut().map(|ring| ring.drain(&mut on_record)).sum()
     }
 
-    /// Sleeps until a program wakes us, an [`Interrupter`] does, or `timeout` is over. Says whether records may gather now:
-    /// some are there, and nobody interrupts.
+    /// Sleeps until a program wakes us, an [`Interrupter`] does, the wall clock is set, or `timeout` is over. Says whether
+    /// records may gather now: some are there, and nothing else happened.
     ///
     /// Records that came before the call end it at once. Programs wake us for the first record after a complete
     /// [`Rings::drain`]; so sleep here, let the records [gather](Rings::gather), drain, and come back.
@@ -202,11 +211,25 @@ impl Rings {
         if interrupted {
             self.take_interrupts();
         }
-        !interrupted && !woken.is_empty()
+        let stepped = woken.iter().any(|event| event.u64 == STEP_TOKEN) && self.take_step();
+        !interrupted && !stepped && !woken.is_empty()
     }
 
-    /// Sleeps while records gather: for `time`, but only until an [`Interrupter`] says so or a ring is filled to an eighth.
-    /// A flood is noticed before it fills a ring.
+    /// Whether the wall clock was set, or the host slept, since the last call. It ends a wait, so who asks after each knows it
+    /// within the time that a thread takes to wake.
+    pub fn clock_was_set(&self) -> bool {
+        self.take_step();
+        self.stepped.swap(false, Ordering::Relaxed)
+    }
+
+    fn take_step(&self) -> bool {
+        let stepped = self.steps.take();
+        self.stepped.fetch_or(stepped, Ordering::Relaxed);
+        stepped
+    }
+
+    /// Sleeps while records gather: for `time`, but only until an [`Interrupter`] says so, the wall clock is set, or a ring is
+    /// filled to an eighth. A flood is noticed before it fills a ring.
     pub fn gather(&self, time: Duration) {
         let ring_bytes = self.common.ring_bytes();
         let flood = Duration::from_micros((ring_bytes / GATHERED_PART / FLOOD_BYTES_PER_US) as u64);
@@ -222,14 +245,21 @@ impl Rings {
     }
 
     fn interrupted_within(&self, time: Duration) -> bool {
-        let mut interrupt = libc::pollfd { fd: self.interrupt.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let watched = |fd: BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut polled = [watched(self.interrupt.as_fd()), watched(self.steps.as_fd())];
         let time = libc::timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() };
-        // SAFETY: one descriptor and a time, both of which live through the call; no mask of signals.
-        let ready = unsafe { libc::ppoll(&raw mut interrupt, 1, &raw const time, std::ptr::null()) };
-        if ready > 0 {
+        // SAFETY: two descriptors and a time, which live through the call; no mask of signals.
+        let ready = unsafe {
+            libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &raw const time, std::ptr::null())
+        };
+        if ready <= 0 {
+            return false;
+        }
+        let interrupted = polled[0].revents != 0;
+        if interrupted {
             self.take_interrupts();
         }
-        ready > 0
+        polled[1].revents != 0 && self.take_step() || interrupted
     }
 
     fn take_interrupts(&self) {

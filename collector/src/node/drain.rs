@@ -228,8 +228,16 @@ impl Worker {
                 }
             }
             self.at_work.store(true, Ordering::SeqCst);
+            // What is in the rings came before the wall clock was set, but for the moment we took to wake: it was ended by that.
+            let clock_was_set = self.rings.clock_was_set();
             self.drain();
+            if !clock_was_set {
+                self.clock = ClockOffset::now();
+            }
             self.flush();
+            if clock_was_set {
+                self.clock = ClockOffset::now();
+            }
             self.at_work.store(false, Ordering::SeqCst);
             settled.into_iter().for_each(|done| done());
             for (number, done) in removed {
@@ -273,7 +281,6 @@ impl Worker {
 
     /// Makes batches of what was drained, after the feeds have told what the rows need.
     fn flush(&mut self) {
-        self.clock = ClockOffset::now();
         if let Some(settler) = &self.settler
             && self.slots.values().any(Slot::awaits_processes)
         {

@@ -19,6 +19,7 @@ use crate::node::test_node::{
 use super::*;
 
 mod moves; // Probes that aggregate, at another hook.
+mod steps; // The wall clock is set.
 
 /// Rows in a second that no test makes.
 const UNLIMITED: u32 = 1_000_000_000;
