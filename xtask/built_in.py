@@ -34,6 +34,8 @@ TABLES = [
         array_to_string(proargnames, ',') AS proargnames, prosrc, pg_get_function_result(oid) AS result,
         pg_get_function_arguments(oid) AS arguments, obj_description(oid, 'pg_proc') AS description
         FROM pg_proc WHERE pronamespace = 11 AND oid < 12000 ORDER BY oid"""),
+    ("pg_aggregate", f"SELECT {NUMBER('aggfnoid')}, aggkind, aggnumdirectargs, aggsortop, aggtranstype FROM pg_aggregate WHERE aggfnoid::oid < 12000 ORDER BY 1"),
+    ("pg_get_keywords", "SELECT word, catcode, barelabel, catdesc, baredesc FROM pg_get_keywords() ORDER BY 1"),
     ("pg_description", """SELECT objoid, classoid, objsubid, description FROM pg_description
         WHERE classoid IN ('pg_operator'::regclass, 'pg_type'::regclass, 'pg_am'::regclass, 'pg_language'::regclass,
         'pg_collation'::regclass) AND objoid < 12000 ORDER BY 2, 1, 3"""),

@@ -6,6 +6,8 @@ mod catch_up; // Before a statement's snapshot.
 pub mod statement; // What a running statement may ask: its snapshot, its session.
 pub mod queries; // What is running, and how it is stopped.
 mod names; // Table names to providers.
+pub mod views; // Views that come with us.
+mod built_in_views; // Their definitions.
 mod plan; // From a tree to a logical plan.
 mod explain; // EXPLAIN as one text column.
 mod stream; // Rows as they come, until cancelled or too late.

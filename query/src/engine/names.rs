@@ -10,6 +10,7 @@ use probepilot_catalog::table::TableName;
 use probepilot_sql::{SqlError, SqlState, hooks};
 
 use super::nearest;
+use super::views::{self, View};
 use crate::pg_catalog;
 use crate::scan::{LiveProvider, StoredTable};
 
@@ -21,9 +22,17 @@ pub(super) struct Names {
     pub live_tables: Vec<Arc<dyn LiveTable>>,
 }
 
+/// What a name stands for.
+pub(super) enum Named {
+    /// A table.
+    Table(Arc<dyn TableProvider>),
+    /// A view that comes with us.
+    View(&'static View),
+}
+
 impl Names {
-    /// The table a name in a statement stands for: 42P01 when there is none, 3F000 or 0A000 for its schema or database.
-    pub fn resolve(&self, name: &TableReference) -> Result<Arc<dyn TableProvider>, SqlError> {
+    /// What a name in a statement stands for: 42P01 when there is nothing, 3F000 or 0A000 for its schema or database.
+    pub fn resolve(&self, name: &TableReference) -> Result<Named, SqlError> {
         if let Some(database) = name.catalog()
             && database != self.database
         {
@@ -39,16 +48,23 @@ impl Names {
         .ok_or_else(|| self.not_found(name))
     }
 
-    fn find(&self, schema: &str, table: &str) -> Option<Arc<dyn TableProvider>> {
+    fn find(&self, schema: &str, table: &str) -> Option<Named> {
         if let Some(provider) = pg_catalog::provider(schema, table) {
-            return Some(provider);
+            return Some(Named::Table(provider));
         }
         let name = TableName { schema: schema.to_owned(), name: table.to_owned() };
         if let Some(table) = self.live_tables.iter().find(|live| live.name() == name) {
-            return Some(Arc::new(LiveProvider::new(Arc::clone(table))));
+            return Some(Named::Table(Arc::new(LiveProvider::new(Arc::clone(table)))));
         }
-        let table = self.manifest.tables.get(&name)?;
-        Some(Arc::new(StoredTable::new(table)))
+        if let Some(table) = self.manifest.tables.get(&name) {
+            return Some(Named::Table(Arc::new(StoredTable::new(table))));
+        }
+        views::find(schema, table).map(Named::View)
+    }
+
+    /// Says whether there is a table of this name.
+    pub fn has_table(&self, name: &TableName) -> bool {
+        self.manifest.tables.contains_key(name) || self.live_tables.iter().any(|live| live.name() == *name)
     }
 
     fn not_found(&self, name: &TableReference) -> SqlError {
@@ -72,7 +88,8 @@ impl Names {
     fn known(&self) -> Vec<String> {
         let stored = self.manifest.tables.keys().cloned();
         let live = self.live_tables.iter().map(|table| table.name());
-        let mut names: Vec<String> = stored.chain(live).map(|name| name.to_string()).collect();
+        let views = views::all().iter().map(View::table_name);
+        let mut names: Vec<String> = stored.chain(live).chain(views).map(|name| name.to_string()).collect();
         names.extend(pg_catalog::table_names());
         names.sort();
         names.dedup();

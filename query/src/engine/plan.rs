@@ -8,17 +8,20 @@ use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::TableReference;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DFSchema, DataFusionError, ParamValues, Result, ScalarValue, plan_err};
-use datafusion::datasource::provider_as_source;
+use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast;
+use probepilot_catalog::table::PUBLIC;
+use probepilot_sql::statement::Statement;
 use probepilot_sql::{SqlError, SqlState, position};
 
-use super::names::Names;
+use super::names::{Named, Names};
 use super::nearest;
+use super::views::View;
 use crate::functions::types::Types;
 use crate::rewrite;
 
@@ -124,9 +127,35 @@ struct Provider<'a> {
     names: &'a Names,
 }
 
+impl Provider<'_> {
+    /// A view's query, planned: the statement's own plan goes on below it, down to the tables.
+    fn view(&self, view: &View) -> Result<Arc<dyn TableSource>> {
+        let text = view.query(|table| self.names.has_table(table));
+        let Statement::Sql(mut statement) = probepilot_sql::parse_one(&text).map_err(external)? else {
+            return plan_err!("the view {} is no query", view.name);
+        };
+        rewrite::rewrite(&mut statement, &text).map_err(external)?;
+        // Its tables are those of `public`, whatever the session's search path is.
+        let Names { database, manifest, live_tables, .. } = self.names;
+        let names = Names {
+            database: database.clone(),
+            search_path: vec![PUBLIC.to_owned()],
+            manifest: Arc::clone(manifest),
+            live_tables: live_tables.clone(),
+        };
+        let provider = Provider { state: self.state, names: &names };
+        let planner = SqlToRel::new_with_options(&provider, parser_options());
+        let plan = planner.sql_statement_to_plan(*statement)?;
+        Ok(provider_as_source(Arc::new(ViewTable::new(plan, Some(text)))))
+    }
+}
+
 impl ContextProvider for Provider<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
-        self.names.resolve(&name).map(provider_as_source).map_err(external)
+        match self.names.resolve(&name).map_err(external)? {
+            Named::Table(provider) => Ok(provider_as_source(provider)),
+            Named::View(view) => self.view(view),
+        }
     }
 
     fn get_table_function_source(&self, name: &str, args: Vec<Expr>) -> Result<Arc<dyn TableSource>> {

@@ -15,6 +15,9 @@ use std::sync::{Arc, LazyLock};
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::functions_aggregate::variance::var_samp_udaf;
+
+use crate::pg_catalog::Keywords;
 
 /// Types whose values are oids and whose text is a name.
 pub const REGISTER_TYPES: [&str; 9] = [
@@ -35,7 +38,7 @@ pub(crate) fn names() -> &'static HashSet<String> {
         let state = SessionStateBuilder::new().with_default_features().build();
         let state = register(state).expect("the engine registers the same functions when it starts");
         let scalars = state.scalar_functions().keys().chain(state.aggregate_functions().keys());
-        scalars.chain(state.window_functions().keys()).cloned().collect()
+        scalars.chain(state.window_functions().keys()).chain(state.table_functions().keys()).cloned().collect()
     });
     &NAMES
 }
@@ -46,6 +49,9 @@ pub(crate) fn register(mut state: SessionState) -> Result<SessionState> {
     for function in session::all().into_iter().chain(crate::pg_catalog::functions::all()).chain(time::all()) {
         state.register_udf(Arc::new(function))?;
     }
+    state.register_udtf("pg_get_keywords", Arc::new(Keywords));
+    // PostgreSQL's older name of the same.
+    state.register_udaf(Arc::new(var_samp_udaf().as_ref().clone().with_aliases(["variance"])))?;
     Ok(state)
 }
 

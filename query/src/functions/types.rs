@@ -32,8 +32,10 @@ impl TypePlanner for Types {
                     "oid" | "xid" | "cid" => marked(DataType::UInt32, "oid"),
                     "name" => marked(DataType::Utf8View, "name"),
                     "inet" | "cidr" => marked(DataType::Utf8View, SqlType::Inet.sql()),
-                    "text" | "varchar" | "bpchar" | "char" | "unknown" | "cstring" | "json" | "jsonb" | "aclitem"
-                    | "pg_node_tree" => plain(DataType::Utf8View),
+                    json @ ("json" | "jsonb") => marked(DataType::Utf8View, json),
+                    "text" | "varchar" | "bpchar" | "char" | "unknown" | "cstring" | "aclitem" | "pg_node_tree" => {
+                        plain(DataType::Utf8View)
+                    }
                     "bool" => plain(DataType::Boolean),
                     "int2" => plain(DataType::Int16),
                     "int4" => plain(DataType::Int32),
@@ -47,7 +49,8 @@ impl TypePlanner for Types {
                     _ => Ok(None),
                 }
             }
-            ast::DataType::JSON | ast::DataType::JSONB => plain(DataType::Utf8View),
+            ast::DataType::JSON => marked(DataType::Utf8View, "json"),
+            ast::DataType::JSONB => marked(DataType::Utf8View, "jsonb"),
             _ => Ok(None),
         }
     }

@@ -63,6 +63,9 @@ static TABLES: LazyLock<HashMap<&'static str, Table>> = LazyLock::new(|| {
     }
     let functions = tables.get_mut("pg_proc").expect("the file has the functions");
     functions.rows.retain(|row| crate::functions::names().contains(row[1]) || named.contains(row[0]));
+    let shown: HashSet<&str> = functions.rows.iter().map(|row| row[0]).collect();
+    let aggregates = tables.get_mut("pg_aggregate").expect("the file has the aggregates");
+    aggregates.rows.retain(|row| shown.contains(row[0]));
     tables
 });
 
@@ -96,6 +99,16 @@ pub fn rows(definition: &Definition) -> Vec<Row> {
         own.chain(shared.iter().cloned()).collect()
     });
     rows.collect()
+}
+
+/// Says whether a word has a meaning of its own, so that as a name it is quoted.
+pub fn is_reserved(word: &str) -> bool {
+    static RESERVED: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+        let keywords = &TABLES["pg_get_keywords"];
+        let category = keywords.place("catcode");
+        keywords.rows.iter().filter(|row| row[category] != "U").map(|row| row[0]).collect()
+    });
+    RESERVED.contains(word)
 }
 
 /// The comments on what the file has, as rows of `pg_description`.

@@ -38,6 +38,15 @@ pub fn all() -> &'static [Definition] {
     &ALL
 }
 
+/// The rows of `pg_get_keywords()`, which is a function and no table of the catalog.
+pub fn keywords() -> &'static Definition {
+    static KEYWORDS: LazyLock<Definition> = LazyLock::new(|| {
+        let columns = "word:text catcode:char barelabel:bool catdesc:text baredesc:text";
+        definition(0, (PG_CATALOG, "pg_get_keywords", 0, columns, none))
+    });
+    &KEYWORDS
+}
+
 /// Oids of relations whose oid nobody knows by heart begin here.
 const OTHER_OIDS: u32 = 12_000;
 
@@ -138,7 +147,7 @@ const CATALOG: &[(&str, u32, &str, Rows)] = &[
     ("pg_user", 0, "usename:name usesysid:oid usecreatedb:bool usesuper:bool userepl:bool usebypassrls:bool passwd:text valuntil:timestamptz useconfig:text[]", rows::users),
     ("pg_user_mapping", 1418, "oid:oid umuser:oid umserver:oid umoptions:text[]", none),
     ("pg_user_mappings", 0, "umid:oid srvid:oid srvname:name umuser:oid usename:name umoptions:text[]", none),
-    ("pg_views", 0, "schemaname:name viewname:name viewowner:name definition:text", none),
+    ("pg_views", 0, "schemaname:name viewname:name viewowner:name definition:text", rows::views),
 ];
 
 #[rustfmt::skip]
@@ -146,7 +155,7 @@ const STANDARD: &[(&str, &str, Rows)] = &[
     ("schemata", "catalog_name:name schema_name:name schema_owner:name default_character_set_catalog:name default_character_set_schema:name default_character_set_name:name sql_path:text", information_schema::schemata),
     ("tables", "table_catalog:name table_schema:name table_name:name table_type:text self_referencing_column_name:name reference_generation:text user_defined_type_catalog:name user_defined_type_schema:name user_defined_type_name:name is_insertable_into:text is_typed:text commit_action:text", information_schema::tables),
     ("columns", "table_catalog:name table_schema:name table_name:name column_name:name ordinal_position:int4 column_default:text is_nullable:text data_type:text character_maximum_length:int4 character_octet_length:int4 numeric_precision:int4 numeric_precision_radix:int4 numeric_scale:int4 datetime_precision:int4 interval_type:text interval_precision:int4 character_set_catalog:name character_set_schema:name character_set_name:name collation_catalog:name collation_schema:name collation_name:name domain_catalog:name domain_schema:name domain_name:name udt_catalog:name udt_schema:name udt_name:name scope_catalog:name scope_schema:name scope_name:name maximum_cardinality:int4 dtd_identifier:name is_self_referencing:text is_identity:text identity_generation:text identity_start:text identity_increment:text identity_maximum:text identity_minimum:text identity_cycle:text is_generated:text generation_expression:text is_updatable:text", information_schema::columns),
-    ("views", "table_catalog:name table_schema:name table_name:name view_definition:text check_option:text is_updatable:text is_insertable_into:text is_trigger_updatable:text is_trigger_deletable:text is_trigger_insertable_into:text", none),
+    ("views", "table_catalog:name table_schema:name table_name:name view_definition:text check_option:text is_updatable:text is_insertable_into:text is_trigger_updatable:text is_trigger_deletable:text is_trigger_insertable_into:text", information_schema::views),
     ("table_constraints", "constraint_catalog:name constraint_schema:name constraint_name:name table_catalog:name table_schema:name table_name:name constraint_type:text is_deferrable:text initially_deferred:text enforced:text nulls_distinct:text", none),
     ("key_column_usage", "constraint_catalog:name constraint_schema:name constraint_name:name table_catalog:name table_schema:name table_name:name column_name:name ordinal_position:int4 position_in_unique_constraint:int4", none),
     ("referential_constraints", "constraint_catalog:name constraint_schema:name constraint_name:name unique_constraint_catalog:name unique_constraint_schema:name unique_constraint_name:name match_option:text update_rule:text delete_rule:text", none),

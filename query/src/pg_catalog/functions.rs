@@ -163,7 +163,6 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
         "pg_get_expr",
         "pg_get_constraintdef",
         "pg_get_indexdef",
-        "pg_get_viewdef",
         "pg_get_ruledef",
         "pg_get_triggerdef",
         "pg_get_functiondef",
@@ -174,6 +173,15 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
         "shobj_description",
     ];
     functions.extend(definitions.map(|name| ByRow::new(name, 1, 3, TEXT, nothing)));
+
+    functions.push(ByRow::new("pg_get_viewdef", 1, 2, TEXT, |statement, arguments| {
+        let catalog = statement.catalog();
+        let relation = match text(&arguments[0]) {
+            Some(name) => catalog.relation_by_name(name),
+            None => oid(&arguments[0]).and_then(|oid| catalog.relation(oid)),
+        };
+        Ok(ScalarValue::Utf8(relation.and_then(|relation| relation.definition.clone())))
+    }));
 
     // No default is part of a built-in function's identity.
     let arguments: Body = |_, arguments| {

@@ -23,6 +23,19 @@ pub fn tables(snapshot: &Snapshot) -> Vec<Row> {
     rows.collect()
 }
 
+pub fn views(snapshot: &Snapshot) -> Vec<Row> {
+    let views = snapshot.relations.iter().filter(|relation| relation.kind == 'v');
+    let rows = views.map(|relation| {
+        row! {
+            table_catalog: snapshot.database.as_str(), table_schema: relation.schema.as_str(),
+            table_name: relation.name.as_str(), view_definition: relation.definition.as_deref(), check_option: "NONE",
+            is_updatable: "NO", is_insertable_into: "NO", is_trigger_updatable: "NO", is_trigger_deletable: "NO",
+            is_trigger_insertable_into: "NO",
+        }
+    });
+    rows.collect()
+}
+
 /// Bits and radix of a numeric type.
 fn precision(name: &str) -> (Option<i64>, Option<i64>, Option<i64>) {
     match name {

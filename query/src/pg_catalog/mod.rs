@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
+use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::Result;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
@@ -40,6 +40,16 @@ pub fn provider(schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
 /// Every table of the catalog, with its schema.
 pub fn table_names() -> impl Iterator<Item = String> {
     definitions::all().iter().map(|table| format!("{}.{}", table.schema, table.name))
+}
+
+/// `pg_get_keywords()`: SQL's words, as rows.
+#[derive(Debug)]
+pub struct Keywords;
+
+impl TableFunctionImpl for Keywords {
+    fn call_with_args(&self, _args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        Ok(Arc::new(CatalogTable { definition: definitions::keywords() }))
+    }
 }
 
 /// A table of the catalog as the planner sees it.

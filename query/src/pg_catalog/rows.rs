@@ -41,7 +41,7 @@ pub fn class(snapshot: &Snapshot) -> Vec<Row> {
             relkind: relation.kind.to_string(),
             relnatts: relation.attributes.len() as i64,
             relispopulated: true,
-            relreplident: if relation.schema == PG_CATALOG { "n" } else { "d" },
+            relreplident: if table && relation.schema != PG_CATALOG { "d" } else { "n" },
             relhasrules: !table,
         }
     });
@@ -193,6 +193,17 @@ pub fn stat_user_tables(snapshot: &Snapshot) -> Vec<Row> {
         row! {
             relid: relation.oid, schemaname: relation.schema.as_str(), relname: relation.name.as_str(),
             n_live_tup: relation.rows.unwrap_or(0.0) as i64,
+        }
+    });
+    rows.collect()
+}
+
+pub fn views(snapshot: &Snapshot) -> Vec<Row> {
+    let views = snapshot.relations.iter().filter(|relation| relation.kind == 'v');
+    let rows = views.map(|relation| {
+        row! {
+            schemaname: relation.schema.as_str(), viewname: relation.name.as_str(), viewowner: "admin",
+            definition: relation.definition.as_deref(),
         }
     });
     rows.collect()

@@ -6,9 +6,10 @@ use probepilot_catalog::table::{Column, PUBLIC, SYSTEM, TableName};
 use probepilot_sql::SqlType;
 
 use super::cells::CellType;
-use super::definitions;
 use super::{INFORMATION_SCHEMA, PG_CATALOG};
+use super::{built_in, definitions, types};
 use crate::engine::session::SessionShared;
+use crate::engine::views::{self, View};
 use crate::engine::{Account, Engine};
 use crate::scan::Pin;
 
@@ -41,6 +42,8 @@ pub struct Relation {
     /// Rows, when they are known.
     pub rows: Option<f64>,
     pub bytes: i64,
+    /// A view's query.
+    pub definition: Option<String>,
 }
 
 /// The catalog's objects.
@@ -96,6 +99,10 @@ impl Snapshot {
                     ..relation(name, &table.definition.columns, table.definition.comment.clone())
                 },
             );
+        }
+        for view in views::all() {
+            let relation = view_relation(view, view.query(|table| found.contains_key(table)));
+            found.entry(view.table_name()).or_insert(relation);
         }
         let mut relations: Vec<Relation> = definitions::all().iter().map(definitions::Definition::relation).collect();
         used.extend(relations.iter().map(|relation| relation.oid));
@@ -200,6 +207,32 @@ fn relation(name: &TableName, columns: &[Column], comment: Option<String>) -> Re
         comment: comment.filter(|comment| !comment.is_empty()),
         rows: None,
         bytes: 0,
+        definition: None,
+    }
+}
+
+fn view_relation(view: &View, query: String) -> Relation {
+    let attributes = view.columns.iter().map(|column| {
+        let known = types::TYPES.iter().find(|known| known.name == column.type_name);
+        let known = known.expect("the types of views' columns are PostgreSQL's");
+        Attribute {
+            name: column.name.to_owned(),
+            type_oid: known.oid,
+            length: known.length,
+            nullable: true,
+            comment: Some(column.comment.to_owned()),
+        }
+    });
+    Relation {
+        oid: 0,
+        schema: PUBLIC.to_owned(),
+        name: view.name.to_owned(),
+        kind: 'v',
+        attributes: attributes.collect(),
+        comment: Some(view.comment.to_owned()),
+        rows: None,
+        bytes: 0,
+        definition: Some(query),
     }
 }
 
@@ -211,7 +244,7 @@ impl definitions::Definition {
             Attribute {
                 name: column.name.to_owned(),
                 type_oid: oid,
-                length: super::types::TYPES.iter().find(|known| known.oid == oid).map_or(-1, |known| known.length),
+                length: types::TYPES.iter().find(|known| known.oid == oid).map_or(-1, |known| known.length),
                 nullable: !matches!(column.cell_type, CellType::Oid | CellType::Name),
                 comment: None,
             }
@@ -225,6 +258,7 @@ impl definitions::Definition {
             comment: None,
             rows: None,
             bytes: 0,
+            definition: None,
         }
     }
 }
@@ -244,7 +278,7 @@ pub fn collation_of(type_oid: u32) -> u32 {
 pub fn quoted(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    if plain && !built_in::is_reserved(name) { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 /// The parts of a dotted name, unquoted; `None` when the quotes do not match.

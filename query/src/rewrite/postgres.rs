@@ -140,6 +140,9 @@ pub(super) fn table_function(factor: &mut TableFactor) {
         name.0.remove(0);
     }
     let function = last(name);
+    if function == "pg_get_keywords" {
+        return;
+    }
     if !["unnest", "generate_series", "range"].contains(&function.as_str()) {
         scalar_in_from(factor, &function);
         return;

@@ -10,10 +10,13 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, JoinType, NullEquality, Result, plan_err};
 use datafusion::functions_aggregate::expr_fn::array_agg;
+use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::logical_plan::{Distinct, Join, Sort, Subquery};
-use datafusion::logical_expr::{AggregateUDF, BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Operator};
+use datafusion::logical_expr::logical_plan::{Distinct, FetchType, Join, Limit, Projection, SkipType, Sort, Subquery};
+use datafusion::logical_expr::{
+    AggregateUDF, BinaryExpr, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, Operator, lit,
+};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::functions::member::member;
@@ -290,6 +293,7 @@ fn carry(plan: &LogicalPlan, domain: &Domain) -> Result<Option<LogicalPlan>> {
             LogicalPlanBuilder::from(input).aggregate(groups, replace(&aggregate.aggr_expr)?)?
         }
         LogicalPlan::Subquery(subquery) => return carry(&subquery.subquery, domain),
+        LogicalPlan::Limit(limit) => return carry_limit(limit, domain),
         LogicalPlan::Join(join) if matches!(join.join_type, JoinType::Inner | JoinType::Left) => {
             let correlated = |side: &LogicalPlan| side.exists(|plan| Ok(plan.contains_outer_reference()));
             let (left, right) = match (correlated(&join.left)?, correlated(&join.right)?) {
@@ -321,6 +325,33 @@ fn carry(plan: &LogicalPlan, domain: &Domain) -> Result<Option<LogicalPlan>> {
         _ => return Ok(None),
     };
     built.build().map(Some)
+}
+
+/// A limit for each value of the domain: the rows of each are counted in their order.
+fn carry_limit(limit: &Limit, domain: &Domain) -> Result<Option<LogicalPlan>> {
+    let (SkipType::Literal(skip), FetchType::Literal(fetch)) = (limit.get_skip_type()?, limit.get_fetch_type()?) else {
+        return Ok(None);
+    };
+    // A projection gives a row for each it takes. Below it are all columns that the order may need.
+    if let LogicalPlan::Projection(projection) = limit.input.as_ref() {
+        let below = LogicalPlan::Limit(Limit { input: Arc::clone(&projection.input), ..limit.clone() });
+        let moved = Projection::try_new(projection.expr.clone(), Arc::new(below))?;
+        return carry(&LogicalPlan::Projection(moved), domain);
+    }
+    let (input, order) = match limit.input.as_ref() {
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => (sort.input.as_ref(), sort.expr.as_slice()),
+        unsorted => (unsorted, [].as_slice()),
+    };
+    let Some(carried) = carry(input, domain)? else { return Ok(None) };
+    let order = order.iter().map(|key| Ok(key.with_expr(domain.replace(&key.expr)?)));
+    let number = row_number().partition_by(domain.keys().collect()).order_by(order.collect::<Result<_>>()?).build()?;
+    let counted = Expr::Column(Column::from_name(number.schema_name().to_string()));
+    let columns: Vec<Expr> = carried.schema().columns().into_iter().map(Expr::Column).collect();
+    let mut kept = counted.clone().gt(lit(skip as u64));
+    if let Some(fetch) = fetch {
+        kept = kept.and(counted.lt_eq(lit(skip.saturating_add(fetch) as u64)));
+    }
+    LogicalPlanBuilder::from(carried).window([number])?.filter(kept)?.project(columns)?.build().map(Some)
 }
 
 /// A join both of whose sides bring the domain: only rows of the same outer values belong together.

@@ -14,7 +14,7 @@ use probepilot_catalog::batch::{Durability, Entry, Envelope};
 use probepilot_catalog::manifest::Manifest;
 use probepilot_catalog::ports::{LiveTable, Rows};
 use probepilot_catalog::table::{Column, TableName, arrow_schema};
-use probepilot_query::engine::Account;
+use probepilot_query::engine::{Account, views};
 use probepilot_query::{Engine, EngineOptions};
 use probepilot_sql::{SqlError, SqlType};
 use tokio::sync::{Semaphore, watch};
@@ -145,6 +145,11 @@ impl Rows for Nothing {
 
 /// An engine with the tables.
 pub async fn engine() -> Arc<Engine> {
+    engine_of(TABLES.into_iter().map(|table| Arc::new(table) as Arc<dyn LiveTable>).collect()).await
+}
+
+/// An engine with tables whose rows are made when they are read.
+pub async fn engine_of(live_tables: Vec<Arc<dyn LiveTable>>) -> Arc<Engine> {
     let manifest = Manifest { snapshot: 1, watermark: BTreeMap::new(), tables: BTreeMap::new() };
     let options = EngineOptions {
         manifest: watch::channel(Arc::new(manifest)).1,
@@ -152,7 +157,7 @@ pub async fn engine() -> Arc<Engine> {
         rows: Arc::new(Nothing),
         gathering: None,
         stream: "test".into(),
-        live_tables: TABLES.into_iter().map(|table| Arc::new(table) as Arc<dyn LiveTable>).collect(),
+        live_tables,
         accounts: Arc::new(|| vec![Account { name: "admin".into(), role: "admin".into() }]),
         memory_bytes: 64 << 20,
         tail_bytes: 1 << 20,
@@ -163,9 +168,10 @@ pub async fn engine() -> Arc<Engine> {
     Engine::start(options).await.unwrap()
 }
 
-/// What makes the engine's tables in PostgreSQL: those above with their rows, and our own with their comments.
+/// What makes the engine's tables and views in PostgreSQL: those above with their rows, and our own with their comments.
 pub fn sql(engine: &Engine) -> String {
     let mut sql = String::from("CREATE SCHEMA otel; CREATE SCHEMA system;\n");
+    let quoted = |text: &str| text.replace('\'', "''");
     for table in engine.live_tables() {
         let name = format!("{}.{}", table.name().schema, table.name().name);
         let columns: Vec<String> = table
@@ -177,7 +183,6 @@ pub fn sql(engine: &Engine) -> String {
             })
             .collect();
         let _ = writeln!(sql, "CREATE TABLE {name} ({});", columns.join(", "));
-        let quoted = |text: &str| text.replace('\'', "''");
         if !table.comment().is_empty() {
             let _ = writeln!(sql, "COMMENT ON TABLE {name} IS '{}';", quoted(table.comment()));
         }
@@ -185,6 +190,15 @@ pub fn sql(engine: &Engine) -> String {
             if let Some(comment) = &column.comment {
                 let _ = writeln!(sql, "COMMENT ON COLUMN {name}.\"{}\" IS '{}';", column.name, quoted(comment));
             }
+        }
+    }
+    for view in views::all() {
+        let nulls = view.columns.iter().map(|column| format!("NULL::{} AS \"{}\"", column.type_name, column.name));
+        let _ = writeln!(sql, "CREATE VIEW public.{} AS SELECT {};", view.name, nulls.collect::<Vec<_>>().join(", "));
+        let _ = writeln!(sql, "COMMENT ON VIEW public.{} IS '{}';", view.name, quoted(view.comment));
+        for column in view.columns {
+            let comment = quoted(column.comment);
+            let _ = writeln!(sql, "COMMENT ON COLUMN public.{}.\"{}\" IS '{comment}';", view.name, column.name);
         }
     }
     for Fixture { schema, name, columns } in TABLES {

@@ -113,3 +113,79 @@ SELECT column_name, data_type, udt_name, numeric_precision, numeric_scale
 		 ORDER BY ordinal_position
 --= extended
 SELECT 'name' AS col_name, "name"::text AS val FROM (SELECT DISTINCT "name" FROM "public"."spans" WHERE "name" IS NOT NULL ORDER BY "name" LIMIT 100) sub_0 UNION ALL SELECT 'kind' AS col_name, "kind"::text AS val FROM (SELECT DISTINCT "kind" FROM "public"."spans" WHERE "kind" IS NOT NULL ORDER BY "kind" LIMIT 100) sub_1
+--= simple
+
+SELECT
+	quote_ident(table_name) as table_name,
+	( SELECT
+	    quote_ident(column_name) as column_name
+	  FROM information_schema.columns c
+    WHERE
+      c.table_schema = t.table_schema AND
+      c.table_name = t.table_name AND
+      udt_name IN ('timestamptz','timestamp')
+    ORDER BY ordinal_position LIMIT 1
+  ) AS time_column,
+  ( SELECT
+      quote_ident(column_name) AS column_name
+    FROM information_schema.columns c
+    WHERE
+      c.table_schema = t.table_schema AND
+      c.table_name = t.table_name AND
+      udt_name='float8'
+    ORDER BY ordinal_position LIMIT 1
+  ) AS value_column
+FROM information_schema.tables t
+WHERE 
+quote_ident(table_schema) IN (
+  SELECT
+    CASE WHEN trim(s[i]) = '"$user"' THEN user ELSE trim(s[i]) END
+  FROM
+    generate_series(
+      array_lower(string_to_array(current_setting('search_path'),','),1),
+      array_upper(string_to_array(current_setting('search_path'),','),1)
+    ) as i,
+    string_to_array(current_setting('search_path'),',') s
+) AND
+  EXISTS
+  ( SELECT 1
+    FROM information_schema.columns c
+    WHERE
+      c.table_schema = t.table_schema AND
+      c.table_name = t.table_name AND
+      udt_name IN ('timestamptz','timestamp')
+  ) AND
+  EXISTS
+  ( SELECT 1
+    FROM information_schema.columns c
+    WHERE
+      c.table_schema = t.table_schema AND
+      c.table_name = t.table_name AND
+      udt_name='float8'
+  )
+LIMIT 1
+;
+--= simple
+SELECT quote_ident(table_name) FROM information_schema.tables WHERE 
+quote_ident(table_schema) IN (
+  SELECT
+    CASE WHEN trim(s[i]) = '"$user"' THEN user ELSE trim(s[i]) END
+  FROM
+    generate_series(
+      array_lower(string_to_array(current_setting('search_path'),','),1),
+      array_upper(string_to_array(current_setting('search_path'),','),1)
+    ) as i,
+    string_to_array(current_setting('search_path'),',') s
+) ORDER BY table_name
+--= simple
+SELECT quote_ident(column_name) FROM information_schema.columns WHERE table_schema = 'public' AND table_name = 'spans' AND data_type IN ('timestamp without time zone','timestamp with time zone','bigint','integer','double precision','real') ORDER BY column_name
+--= simple
+SELECT quote_ident(column_name) FROM information_schema.columns WHERE table_schema = 'public' AND table_name = 'spans' AND data_type IN ('bigint','integer','double precision','real','numeric') AND column_name <> 'start_time' ORDER BY column_name
+--= simple
+SELECT quote_ident(column_name) FROM information_schema.columns WHERE table_schema = 'public' AND table_name = 'spans' AND data_type IN ('text','character','character varying','uuid') ORDER BY column_name
+--= simple
+SELECT udt_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name = 'spans' AND column_name = 'start_time'
+--= simple
+SELECT DISTINCT quote_literal(kind) FROM spans WHERE start_time BETWEEN '2026-01-01T00:00:00Z' AND '2026-01-01T00:00:03Z' AND kind IS NOT NULL ORDER BY 1 LIMIT 100
+--= simple
+SELECT DISTINCT proname FROM pg_aggregate INNER JOIN pg_proc ON pg_aggregate.aggfnoid = pg_proc.oid INNER JOIN pg_type ON pg_type.oid=pg_proc.prorettype WHERE pronargs=1 AND typname IN ('float8') AND aggkind='n' ORDER BY 1
