@@ -24,4 +24,7 @@ mod kernel_parameters; // Queries on hooks with parameters.
 mod kernel_marks; // What was cut and what could not be read.
 mod kernel_lists; // Members of a list, looked up in the kernel.
 mod kernel_examples; // Every question of sql-examples is answered.
+mod kernel_grafana; // Every query of the dashboards is answered.
+#[path = "../grafana/mod.rs"]
+mod grafana_model; // What Grafana makes of a query before it sends it.
 mod kernel_probes; // One test per built-in probe.

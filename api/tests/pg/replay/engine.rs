@@ -13,13 +13,15 @@ use probepilot_query::{Engine, SessionOptions};
 use probepilot_sql::SqlError;
 use probepilot_sql::statement::Statement;
 
-/// Lets `admin` in over the socket, to the engine.
+use crate::backend::{PASSWORD, verifier};
+
+/// Lets `admin` in to the engine.
 pub struct EngineBackend(pub Arc<Engine>);
 
 #[async_trait]
 impl Backend for EngineBackend {
     async fn account(&self, user: &str) -> Result<Option<Account>, SqlError> {
-        Ok((user == "admin").then(|| Account { role: "admin".to_owned(), verifier: None }))
+        Ok((user == "admin").then(|| Account { role: "admin".to_owned(), verifier: Some(verifier(PASSWORD)) }))
     }
 
     async fn has_database(&self, name: &str) -> Result<bool, SqlError> {

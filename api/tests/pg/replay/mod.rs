@@ -1,9 +1,9 @@
 //! Queries that real clients were seen to send, on us and on a real PostgreSQL 16 with the same schema: column names and
 //! rows are equal but for oids, or the query is in `differs.txt` with the reason.
 
-mod captured; // The clients and their statements.
+pub mod captured; // The clients and their statements.
 mod compare; // Answers, without what may differ.
-mod schema; // The same tables on both sides.
+pub mod schema; // The same tables on both sides.
 mod engine; // Our engine as the door's backend.
 
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ use crate::raw::Raw;
 use crate::server::Server;
 use captured::Captured;
 use compare::{Answer, difference};
+pub use engine::EngineBackend;
 
 /// The queries that are known to differ, a line each: client, number, what differs. Written anew by a run with
 /// `PROBEPILOT_REPLAY_WRITE` set, which also leaves what differs in the file it names.
