@@ -23,7 +23,7 @@ struct Package {
     reason: &'static str,
 }
 
-const PACKAGES: [Package; 7] = [
+const PACKAGES: [Package; 9] = [
     Package {
         name: "postgresql-client-15",
         present: || on_path("psql"),
@@ -47,6 +47,12 @@ const PACKAGES: [Package; 7] = [
         reason: "the server as an ordinary user with capabilities",
     },
     Package { name: "util-linux", present: || on_path("setpriv"), reason: "programs run as an ordinary user" },
+    Package { name: "default-jdk-headless", present: || on_path("javac"), reason: "a client in Java" },
+    Package {
+        name: "libpostgresql-jdbc-java",
+        present: || Path::new("/usr/share/java/postgresql.jar").exists(),
+        reason: "JDBC, the driver of clients in Java",
+    },
 ];
 
 /// Installs what is missing, as root; otherwise the error lists the commands to run.

@@ -45,7 +45,7 @@ fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
 }
 
 /// What a catalog would have stored for a password.
-fn verifier(password: &str) -> ScramVerifier {
+pub fn verifier(password: &str) -> ScramVerifier {
     let (salt, iterations) = (b"0123456789abcdef".to_vec(), 4096);
     let mut block = hmac(password.as_bytes(), &[&salt[..], &[0, 0, 0, 1]].concat());
     let mut salted = block;

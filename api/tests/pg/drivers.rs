@@ -1,21 +1,11 @@
 //! Python's drivers: psycopg2, psycopg 3 and asyncpg, from an environment that has them.
 
-use std::path::PathBuf;
 use std::process::Command;
+
+use probepilot_catalog::testing;
 
 use crate::backend::PASSWORD;
 use crate::server::Server;
-
-/// The environment's Python: `PROBEPILOT_PG_CLIENTS_PYTHON`, or the one that the tests' set-up makes.
-fn python() -> PathBuf {
-    std::env::var_os("PROBEPILOT_PG_CLIENTS_PYTHON").map_or_else(
-        || {
-            PathBuf::from(std::env::var_os("HOME").unwrap_or_default())
-                .join(".cache/probepilot/pg-clients-venv/bin/python")
-        },
-        PathBuf::from,
-    )
-}
 
 /// Runs a program with `dsn` set, which prints `ok` at its end.
 async fn check(module: &str, program: &str) {
@@ -24,19 +14,14 @@ async fn check(module: &str, program: &str) {
 
 /// The same against a server of the test's own.
 pub async fn check_on(server: Server, module: &str, program: &str) {
+    let Some(python) = testing::python() else { return };
     let port = server.address.port();
-    let mut command = Command::new(python());
+    let mut command = Command::new(python);
     let dsn = format!("host=127.0.0.1 port={port} user=admin password='{PASSWORD}' dbname=probepilot");
     let begin = format!("import {module}\ndsn = \"{dsn}\"\nport = {port}\npassword = '{PASSWORD}'\n");
     command.arg("-c").arg(begin + program + "\nprint('ok')\n");
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
-    let Ok(output) = output else {
-        return println!("skipped: needs {}", python().display());
-    };
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().expect("the interpreter starts");
     let error = String::from_utf8_lossy(&output.stderr);
-    if error.contains("ModuleNotFoundError") {
-        return println!("skipped: needs the Python module {module}");
-    }
     assert!(output.status.success() && output.stdout.ends_with(b"ok\n"), "{error}");
 }
 

@@ -16,6 +16,7 @@ mod oracle; // A real PostgreSQL 16.
 mod replay; // What clients were seen to send, answered as PostgreSQL answers it.
 mod cursors; // Cursors in every direction.
 mod copy_in; // COPY FROM STDIN.
+mod clients; // DuckDB, SQLAlchemy and JDBC on tables and views.
 mod grafana; // Grafana: its drivers, its queries, the dashboards.
 #[path = "../grafana/mod.rs"]
 mod grafana_model; // What Grafana makes of a query before it sends it.
