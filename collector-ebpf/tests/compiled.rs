@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use arrow::datatypes::{Int32Type, Int64Type};
 use probepilot_collector_ebpf::compile::CompiledProbe;
 use probepilot_collector_ebpf::decode::ClockOffset;
 use probepilot_collector_ebpf::kernel::Kernel;
@@ -195,27 +195,6 @@ fn rows_above_the_limit_are_shed_and_counted_to_the_unit() {
 }
 
 #[test]
-fn a_sample_and_what_it_leaves_out_are_all_events() {
-    const CALLS: u64 = 100_000;
-    let Some(kernel) = host() else { return };
-    let pid = std::process::id();
-    let sql = format!(
-        "CREATE PROBE drawn AS SELECT pid FROM tracepoint.sys_enter_getppid TABLESAMPLE BERNOULLI (10) WHERE pid = {pid}"
-    );
-    let options = LoadOptions { probe_id: 7, rows_per_second_max: 10_000_000 };
-    let (rows, counters) = run(&kernel, &sql, true, options, || getppid(CALLS as usize));
-    assert_eq!(counters.rows + counters.ring_full, counters.events - counters.sampled);
-    assert_eq!(rows.num_rows() as u64, counters.rows);
-    // Others call it too: of their events those are counted that were left out before the filter was asked.
-    assert!(counters.events >= CALLS, "{counters:?}");
-    // Six standard deviations of the binomial distribution around a tenth.
-    let drawn = (counters.rows + counters.ring_full) as f64;
-    assert!((drawn - CALLS as f64 / 10.0).abs() < 6.0 * (CALLS as f64 * 0.1 * 0.9).sqrt(), "{drawn}");
-    let weights = rows.column_by_name("sample_weight").unwrap().as_primitive::<Float64Type>();
-    assert!(weights.values().iter().all(|weight| (weight - 10.0).abs() < 1e-6));
-}
-
-#[test]
 fn a_probe_that_is_thinned_out_counts_what_it_leaves_out() {
     const CALLS: u64 = 100_000;
     let Some(kernel) = host() else { return };
@@ -250,20 +229,4 @@ fn a_probe_that_is_thinned_out_counts_what_it_leaves_out() {
             assert!(before.budget > CALLS / 5 && before.sampled > CALLS * 2 / 5, "{before:?}");
         }
     }
-}
-
-#[test]
-fn a_full_ring_of_a_compiled_probe_loses_to_the_unit() {
-    let Some(kernel) = host() else { return };
-    let own = std::process::id();
-    let probe = compiled_as(&kernel, &format!("SELECT pid FROM tracepoint.sys_enter_getppid WHERE pid = {own}"), true);
-    let mut rings = Rings::new(1).unwrap();
-    let mut loaded = LoadedProbe::load(&probe.object, &rings.common(), OPTIONS).unwrap();
-    loaded.attach().unwrap();
-    getppid(10_000);
-    loaded.detach();
-    let counters = loaded.counters().unwrap();
-    assert_eq!((counters.events, counters.rows + counters.ring_full), (10_000, 10_000));
-    assert!(counters.ring_full > 0);
-    assert_eq!(rings.drain(|_| ()) as u64, counters.rows);
 }

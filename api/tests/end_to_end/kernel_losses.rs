@@ -1,6 +1,6 @@
 //! What is lost is told: in its table, and at the end of every query whose range has losses.
 
-use crate::support::{Numbered, Server, numbered_probe, wait_until};
+use crate::support::{Numbered, Server, may_attach, numbered_probe, wait_until};
 
 /// A probe that lets through far fewer rows than the events made here.
 fn probe() -> String {
@@ -42,4 +42,25 @@ fn notices(server: &Server, sql: &str) -> Vec<String> {
     let output = server.psql_command().args(["-c", sql]).output().expect("psql runs");
     assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stderr).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn kernel_a_restart_says_since_when_rows_are_missing_and_that_their_number_is_unknown() {
+    if !may_attach() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    server.psql(&numbered_probe());
+    let events = Numbered::start_from(0, 1_000);
+    server.wait_for("SELECT count(*) > 100 FROM numbered", "t");
+    events.stop();
+    let newest = server.psql("SELECT max(time) FROM numbered");
+    server.kill();
+    let server = Server::start(directory.path(), &[]);
+    server.wait_for(
+        "SELECT count(*), min(count), min(since), min(time > since) FROM system.probe_loss \
+         WHERE cause = 'restart' AND probe = 'numbered'",
+        &format!("1||{newest}|t"),
+    );
 }

@@ -110,6 +110,11 @@ impl WindowDecoder {
         }
     }
 
+    /// Events of the groups taken.
+    pub fn events(&self) -> u64 {
+        self.states.iter().chain(&self.other).map(|(events, _)| events).sum()
+    }
+
     /// The rows of the groups taken. The decoder is empty then.
     ///
     /// # Errors

@@ -99,19 +99,23 @@ pub fn program(hook: &Arc<Hook>, name: &str) -> ProgramObject {
     }
 }
 
-/// A program by hand that counts its runs, and in each reads memory of the process that is not there.
+/// A program by hand that counts its runs for this thread, and in each reads memory of the process that is not there.
 #[allow(dead_code, reason = "not every test that makes programs by hand needs one that faults")]
 pub fn faulting_program(hook: &Arc<Hook>) -> ProgramObject {
     let op = |code, dst, src, off, imm| Insn { code, dst, src, off, imm };
     let counter = Counter::Events.offset();
+    // SAFETY: no arguments, no effect.
+    let own = unsafe { libc::gettid() };
     let insns = vec![
-        op(0x62, 10, 0, -4, 0), // key 0
+        op(0x85, 0, 0, 0, 14),   // w0 = tid
+        op(0x56, 0, 0, 15, own), // not ours: leave
+        op(0x62, 10, 0, -4, 0),  // key 0
         op(0xbf, 2, 10, 0, 0),
         op(0x07, 2, 0, 0, -4),
         op(0x18, 1, PSEUDO_MAP_FD, 0, 0),
         op(0, 0, 0, 0, 0),
         op(0x85, 0, 0, 0, 1),
-        op(0x15, 0, 0, 7, 0), // no counters: leave
+        op(0x15, 0, 0, 8, 0), // no counters: leave
         op(0x79, 1, 0, counter, 0),
         op(0x07, 1, 0, 0, 1),
         op(0x7b, 0, 1, counter, 0),
@@ -125,7 +129,7 @@ pub fn faulting_program(hook: &Arc<Hook>) -> ProgramObject {
     ];
     ProgramObject {
         insns,
-        map_uses: vec![(3, MapRef::Counters)],
+        map_uses: vec![(5, MapRef::Counters)],
         patches: Vec::new(),
         lines: Vec::new(),
         ..program(hook, "faulting")

@@ -374,6 +374,8 @@ impl Counts {
     /// From what programs counted and what became of their records.
     pub fn new(kernel: &Counters, tally: &Tally) -> Counts {
         let mut losses = tally.losses();
+        // What windows had and could not say.
+        let of_windows = losses.get(Cause::MapFull) + losses.get(Cause::Detached);
         losses.add(Cause::RingFull, kernel.ring_full);
         losses.add(Cause::Sampled, kernel.sampled);
         losses.add(Cause::RateLimited, kernel.rate_limited);
@@ -389,7 +391,7 @@ impl Counts {
         Counts {
             events: kernel.events.saturating_sub(tally.handed_over()),
             rows: tally.rows(),
-            aggregated: kernel.aggregated.saturating_sub(tally.filtered() + tally.losses().get(Cause::MapFull)),
+            aggregated: kernel.aggregated.saturating_sub(tally.filtered() + of_windows),
             filtered: tally.filtered(),
             starts: kernel.starts,
             paired: kernel.paired,

@@ -1,4 +1,18 @@
 //! What was lost, by cause: every row a probe produced is stored or counted here.
+//!
+//! There is no cause for events that come late: a window is closed by exchanging the maps that programs write, so an event is
+//! in the window during which its program ran, and none can come afterwards.
+//!
+//! Each cause has a test that makes the fault and knows the number:
+//!
+//! | cause | where |
+//! | --- | --- |
+//! | `ring_full`, `nested`, `sampled`, `rate_limited`, `budget`, `recursion`, `map_full` of a window | `collector-ebpf/tests/losses.rs` |
+//! | `unpaired_start`, `unpaired_end`, `map_full` of a pair | `collector-ebpf/tests/pairs.rs` |
+//! | `unreadable`, `truncated`, `expression_error` | `collector-ebpf/tests/marks`, `collector-ebpf/tests/rows.rs` |
+//! | `queue_full`, `log_full`, `disk_full` | `collector/src/node/outbox.rs` |
+//! | `detached` | `collector/src/node/local/tests/losses.rs` |
+//! | `restart` | `api/tests/end_to_end/kernel_losses.rs`, `kernel_damage.rs` |
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,8 +43,6 @@ pub enum Cause {
     LogFull,
     /// The log refused rows: the disk is full.
     DiskFull,
-    /// The row came after its window was closed.
-    Late,
     /// The record was in the ring when its probe was gone, or could not be read.
     Detached,
     /// The collector was not running, and how many is not known; or a row was in the log and could not be read at the
@@ -45,7 +57,7 @@ pub enum Cause {
 }
 
 /// How many causes there are.
-const CAUSES: usize = 18;
+const CAUSES: usize = 17;
 
 impl Cause {
     /// Every cause, in the order of the declaration.
@@ -62,7 +74,6 @@ impl Cause {
         Cause::QueueFull,
         Cause::LogFull,
         Cause::DiskFull,
-        Cause::Late,
         Cause::Detached,
         Cause::Restart,
         Cause::Unreadable,
@@ -85,7 +96,6 @@ impl Cause {
             Cause::QueueFull => "queue_full",
             Cause::LogFull => "log_full",
             Cause::DiskFull => "disk_full",
-            Cause::Late => "late",
             Cause::Detached => "detached",
             Cause::Restart => "restart",
             Cause::Unreadable => "unreadable",

@@ -268,11 +268,12 @@ impl Worker {
         if let Some(settler) = settler.as_ref().filter(|_| decoder.asks_for_processes()) {
             settler.settle();
         }
+        let events = decoder.events();
         let made = match decoder.finish(window, &ClockOffset::now()) {
             Ok(made) => made,
             Err(error) => {
-                tracing::error!(%error, probe = number, "the rows of a window could not be made");
-                return tally.lose(Cause::Detached, 1);
+                tracing::error!(%error, probe = number, "the rows of a window could not be made; its events are counted as detached");
+                return tally.lose(Cause::Detached, events);
             }
         };
         tally.filled(made.kernel_groups as f64 * 100.0 / f64::from(reader.keys_max().max(1)));

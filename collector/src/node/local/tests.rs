@@ -18,6 +18,7 @@ use crate::node::test_node::{
 
 use super::*;
 
+mod losses; // What rows are lost by on the way to the log.
 mod moves; // Probes that aggregate, at another hook.
 mod steps; // The wall clock is set.
 
