@@ -45,9 +45,15 @@ class Client {
         print("column", columns, "COLUMN_NAME", "TYPE_NAME", "DATA_TYPE", "IS_NULLABLE");
         print("catalog", metadata.getCatalogs(), "TABLE_CAT");
         int keys = 0;
-        ResultSet key = metadata.getImportedKeys(null, "public", "logs");
-        while (key.next()) keys++;
-        System.out.println("foreign keys " + keys);
+        for (ResultSet key : new ResultSet[] {
+            metadata.getImportedKeys(null, "public", "logs"),
+            metadata.getPrimaryKeys(null, "public", "logs"),
+            metadata.getIndexInfo(null, "public", "logs", false, true),
+        }) {
+            while (key.next()) keys++;
+        }
+        System.out.println("keys and indexes " + keys);
+        System.out.println("words beyond the standard " + metadata.getSQLKeywords().split(",").length);
     }
 
     // After five runs the driver prepares the statement under a name and asks for binary results.

@@ -116,7 +116,8 @@ column labels text 12 YES
 column count int8 -5 YES
 column bucket_counts text 12 YES
 catalog probepilot
-foreign keys 0
+keys and indexes 0
+words beyond the standard 189
 42 ü 2.5 true 2026-01-02T03:04:05.000006Z [1, 2]
 sum 500500
 error 42P01

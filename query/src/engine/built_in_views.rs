@@ -42,7 +42,7 @@ const LOG_COLUMNS: &[ViewColumn] = &[
 const LOG_PARTS: &[(&str, &str)] = &[
     (
         "process_exec",
-        "SELECT time AS timestamp, concat('started: ', coalesce(cmdline, filename)) AS body, 'info' AS severity,
+        "SELECT time AS timestamp, concat('started: ', left(coalesce(cmdline, filename), 500)) AS body, 'info' AS severity,
   concat('process_exec ', node, ' ', tid, ' ', time) AS id,
   json_build_object('table', 'process_exec', 'comm', comm, 'pid', pid, 'uid', uid, 'container_id', container_id) AS labels, node
 FROM process_exec",
@@ -204,7 +204,7 @@ WHERE upid IS NOT NULL"#,
     json_build_object('key', 'container', 'value', container_id), ']') AS "serviceTags",
   extract(epoch FROM time) * 1000.0 AS "startTime", 0.0 AS duration,
   concat('[', json_build_object('key', 'pid', 'value', pid), ',', json_build_object('key', 'uid', 'value', uid), ',',
-    json_build_object('key', 'cmdline', 'value', cmdline), ']') AS tags,
+    json_build_object('key', 'cmdline', 'value', left(cmdline, 500)), ']') AS tags,
   0 AS "statusCode", 'internal' AS kind
 FROM process_exec
 WHERE upid IS NOT NULL"#,

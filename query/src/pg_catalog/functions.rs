@@ -1,7 +1,9 @@
 //! What clients ask about oids: names, comments, sizes, rights, definitions.
 
-use arrow::array::Array;
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int32Array, StructArray};
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::ScalarUDF;
 use probepilot_sql::{SqlError, SqlState};
@@ -14,6 +16,11 @@ const BOOLEAN: DataType = DataType::Boolean;
 const TEXT: DataType = DataType::Utf8;
 const OID: DataType = DataType::UInt32;
 const BIGINT: DataType = DataType::Int64;
+
+/// An element of an array, and its number: a row of `_pg_expandarray`.
+fn numbered_element() -> DataType {
+    DataType::Struct(["x", "n"].map(|name| Field::new(name, DataType::Int32, true)).to_vec().into())
+}
 
 /// All of them.
 pub(crate) fn all() -> Vec<ScalarUDF> {
@@ -174,6 +181,27 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
     ];
     functions.extend(definitions.map(|name| ByRow::new(name, 1, 3, TEXT, nothing)));
 
+    // A row for each element once it is unnested, as the rewriting of calls sees to.
+    functions.push(ByRow::new(
+        "_pg_expandarray",
+        1,
+        1,
+        DataType::new_list(numbered_element(), true),
+        |_, arguments| {
+            let ScalarValue::List(list) = &arguments[0] else { return wrong("_pg_expandarray", &arguments[0]) };
+            let elements = list.value(0);
+            let rows = (0..elements.len()).map(|index| {
+                let x = number(&ScalarValue::try_from_array(&elements, index)?).and_then(|x| i32::try_from(x).ok());
+                let n = i32::try_from(index + 1).ok();
+                let columns: Vec<ArrayRef> =
+                    vec![Arc::new(Int32Array::from(vec![x])), Arc::new(Int32Array::from(vec![n]))];
+                let DataType::Struct(fields) = numbered_element() else { unreachable!("it is a struct") };
+                Ok(ScalarValue::Struct(Arc::new(StructArray::new(fields, columns, None))))
+            });
+            let rows = rows.collect::<Result<Vec<_>>>()?;
+            Ok(ScalarValue::List(ScalarValue::new_list(&rows, &numbered_element(), true)))
+        },
+    ));
     functions.push(ByRow::new("pg_get_viewdef", 1, 2, TEXT, |statement, arguments| {
         let catalog = statement.catalog();
         let relation = match text(&arguments[0]) {

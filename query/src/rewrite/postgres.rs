@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableAlias,
     TableAliasColumnDef, TableFactor, TableWithJoins, Value, ValueWithSpan, visit_expressions,
 };
@@ -11,7 +11,7 @@ use probepilot_sql::names::folded;
 use probepilot_sql::{SqlError, SqlState};
 
 use crate::functions::REGISTER_TYPES;
-use crate::pg_catalog::PG_CATALOG;
+use crate::pg_catalog::{INFORMATION_SCHEMA, PG_CATALOG};
 
 /// Rewrites one expression whose parts are already rewritten.
 pub(super) fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
@@ -40,6 +40,10 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
                 pattern: Box::new(call("like_escape", vec![*pattern, escape])),
                 escape_char: None,
             }
+        }
+        // Without parentheses its first names are a table's and a column's.
+        Expr::CompoundFieldAccess { root, access_chain } if matches!(*root, Expr::Nested(_) | Expr::Function(_)) => {
+            field_access(*root, access_chain)
         }
         Expr::AnyOp { left, compare_op, right, is_some } => any(left, compare_op, right, is_some),
         Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => match membership(&left, &right, true) {
@@ -101,10 +105,30 @@ fn rewrite_function(mut function: Function) -> Result<Expr, SqlError> {
         [schema, _] => schema.as_ident().map(|schema| schema.value.to_lowercase()),
         _ => None,
     };
-    if schema.as_deref() == Some(PG_CATALOG) {
+    if schema.as_deref().is_some_and(|schema| [PG_CATALOG, INFORMATION_SCHEMA].contains(&schema)) {
         function.name.0.remove(0);
     }
+    if last(&function.name) == "_pg_expandarray" {
+        return Ok(call("unnest", vec![Expr::Function(function)]));
+    }
     Ok(subscripts(&function).unwrap_or(Expr::Function(function)))
+}
+
+/// `(row).field` is the field of a composite value; subscripts stay.
+fn field_access(root: Expr, access_chain: Vec<AccessExpr>) -> Expr {
+    access_chain.into_iter().fold(root, |root, access| match access {
+        AccessExpr::Dot(Expr::Identifier(field)) => {
+            let field = Value::SingleQuotedString(folded(&field));
+            call("get_field", vec![root, Expr::Value(field.into())])
+        }
+        access => match root {
+            Expr::CompoundFieldAccess { root, mut access_chain } => {
+                access_chain.push(access);
+                Expr::CompoundFieldAccess { root, access_chain }
+            }
+            root => Expr::CompoundFieldAccess { root: Box::new(root), access_chain: vec![access] },
+        },
+    })
 }
 
 /// `generate_subscripts(array, 1)`: a row for each number of an element.
