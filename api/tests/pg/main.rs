@@ -9,6 +9,7 @@ mod protocol; // Messages in every order.
 mod transactions; // Blocks, cursors, prepared statements, settings.
 mod streaming; // Memory, cancel, time, live rows.
 mod psql; // The real psql.
+mod psql_commands; // psql 15 and 16 with their backslash commands.
 mod drivers; // Python's drivers.
 mod settings; // Settings and the transactions that take them back.
 mod idle; // Time limits of statements and of silence.

@@ -93,8 +93,13 @@ impl Oracle {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The package's own psql.
+    pub fn psql_16(&self) -> PathBuf {
+        self.folder.path().join(PROGRAMS).join("bin/psql")
+    }
+
     fn try_psql(&self, database: &str, sql: &str) -> Output {
-        let mut command = Command::new(self.folder.path().join(PROGRAMS).join("bin/psql"));
+        let mut command = Command::new(self.psql_16());
         command.arg("-h").arg(self.folder.path()).args(["-U", "admin", "-d", database, "-X", "-q", "-At"]);
         command.args(["-v", "ON_ERROR_STOP=1", "-c", sql]).output().unwrap()
     }

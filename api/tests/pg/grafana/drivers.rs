@@ -27,6 +27,8 @@ pub struct Connection {
     /// What the server told at the start: the parameters' names and values.
     pub parameters: Vec<(String, String)>,
     statements: usize,
+    /// What a request to cancel shows: the process id and the secret.
+    key: Vec<u8>,
 }
 
 /// A result.
@@ -97,7 +99,8 @@ impl Connection {
             let mut parts = text.split('\0');
             (parts.next().unwrap().to_owned(), parts.next().unwrap().to_owned())
         });
-        Connection { driver, parameters: parameters.collect(), raw, statements: 0 }
+        let key = replies.iter().find(|reply| reply.kind == b'K').expect("a session has a key").body.to_vec();
+        Connection { driver, parameters: parameters.collect(), raw, statements: 0, key }
     }
 
     /// A parameter that the server told at the start.
@@ -109,6 +112,18 @@ impl Connection {
     pub async fn ping(&mut self) -> String {
         let text = if self.driver == Driver::LibPq { ";" } else { "-- ping" };
         kinds(&self.raw.query(text).await)
+    }
+
+    /// Sends a query and does not wait for it.
+    pub async fn begin(&mut self, sql: &str) {
+        self.raw.send(&query(sql)).await;
+    }
+
+    /// What pgx does with a query that takes too long: it asks on a connection of its own that it be cancelled, and leaves.
+    pub async fn abandon(mut self, server: &Server) {
+        let request = [&16_i32.to_be_bytes()[..], &80_877_102_i32.to_be_bytes(), &self.key].concat();
+        Raw::open(server).await.send(&request).await;
+        self.raw.send(&message(b'X', &[])).await;
     }
 
     /// A user's query: a simple one by either driver. A frame for each result.

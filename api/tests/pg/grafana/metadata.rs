@@ -1,5 +1,7 @@
 //! The health check, and what the query builder asks to fill its lists.
 
+use std::time::{Duration, Instant};
+
 use super::drivers::{Connection, DRIVERS, Driver};
 use crate::replay::captured::{self, Statement};
 
@@ -158,5 +160,38 @@ async fn older_query_builders_find_tables_and_columns() {
             (aggregates.columns(), aggregates.lines()),
             (vec!["proname name".to_owned()], names.map(str::to_owned).to_vec())
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_is_abandoned_stops() {
+    let server = super::recorded().await;
+    let mut other = Connection::open(&server, Driver::Pgx).await;
+    let mut connection = Connection::open(&server, Driver::Pgx).await;
+    connection.begin("SELECT count(*) AS endless FROM generate_series(1, 100000000000)").await;
+    let running = "SELECT count(*) FROM system.queries WHERE query LIKE 'SELECT count(*) AS endless%'";
+    wait_for(&mut other, running, "1").await;
+    connection.abandon(&server).await;
+    wait_for(&mut other, running, "0").await;
+}
+
+/// Asks until the answer is this one, for a second.
+async fn wait_for(connection: &mut Connection, sql: &str, expected: &str) {
+    let begun = Instant::now();
+    while connection.frame(sql).await.lines() != [expected] {
+        assert!(begun.elapsed() < Duration::from_secs(1), "{sql}: not {expected}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_pool_stays_connected() {
+    let server = super::recorded().await;
+    let mut pool = Vec::new();
+    for _ in 0..100 {
+        pool.push(Connection::open(&server, Driver::Pgx).await);
+    }
+    for connection in &mut pool {
+        assert_eq!(connection.ping().await, "IZ");
     }
 }
