@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Spanned};
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use probepilot_catalog::control::Role;
 use probepilot_query::engine::settings::Settings;
+use probepilot_query::insert::CopyIn;
 use probepilot_sql::statement::Statement;
-use probepilot_sql::{SqlError, SqlState, position};
+use probepilot_sql::{SqlError, SqlState};
 
 use crate::directory::DATABASE;
 use crate::execute::{self, Connection, Executor, Who};
@@ -72,12 +74,15 @@ impl Session for DoorSession {
         &self,
         text: &Arc<str>,
         table: &ObjectName,
-        _columns: &[Ident],
+        columns: &[Ident],
     ) -> Result<Box<dyn CopyTarget>, SqlError> {
-        // Rows come from probes: there is no table yet that clients fill.
-        Err(SqlError::unsupported(format!("table \"{table}\" takes no rows from clients"))
-            .hint("Its rows come from a probe.")
-            .at(position::of_span(text, table.span())))
+        execute::may_insert(&self.connection.who)?;
+        let rows = self.connection.session.copy_in(text, table, columns)?;
+        Ok(Box::new(DoorCopy { connection: Arc::clone(&self.connection), rows }))
+    }
+
+    async fn commit(&self) -> Result<(), SqlError> {
+        self.connection.session.commit().await
     }
 
     fn setting(&self, name: &str) -> Option<String> {
@@ -101,12 +106,14 @@ impl Session for DoorSession {
     }
 
     fn save_settings(&self) -> SavedSettings {
-        Box::new(self.connection.session.settings().lock().clone())
+        let session = &self.connection.session;
+        Box::new(Saved { settings: session.settings().lock().clone(), inserted: session.inserted() })
     }
 
     fn restore_settings(&self, saved: &SavedSettings) {
-        let saved = saved.downcast_ref::<Settings>().expect("the door gives back what this session saved");
-        self.connection.session.settings().lock().clone_from(saved);
+        let saved = saved.downcast_ref::<Saved>().expect("the door gives back what this session saved");
+        self.connection.session.settings().lock().clone_from(&saved.settings);
+        self.connection.session.forget_inserted(saved.inserted);
     }
 
     fn reset(&self, name: &str) -> Result<(), SqlError> {
@@ -122,6 +129,38 @@ impl Session for DoorSession {
         all.into_iter()
             .map(|(setting, value)| [setting.name.to_owned(), value, setting.description.to_owned()])
             .collect()
+    }
+}
+
+/// What a session goes back to: its settings, and how far it had inserted.
+struct Saved {
+    settings: Settings,
+    inserted: usize,
+}
+
+/// Rows of a COPY on their way into the session's transaction.
+struct DoorCopy {
+    connection: Arc<Connection>,
+    rows: CopyIn,
+}
+
+#[async_trait]
+impl CopyTarget for DoorCopy {
+    fn name(&self) -> &str {
+        self.rows.name()
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.rows.schema()
+    }
+
+    async fn write(&mut self, rows: RecordBatch) -> Result<(), SqlError> {
+        self.rows.write(&rows)
+    }
+
+    async fn finish(self: Box<Self>) -> Result<(), SqlError> {
+        let DoorCopy { connection, rows } = *self;
+        connection.session.finish_copy(rows)
     }
 }
 
@@ -141,10 +180,14 @@ impl Plan for DoorPlan {
         &self.plan.parameters
     }
 
+    fn can_stop(&self) -> bool {
+        self.plan.can_stop()
+    }
+
     async fn run(&self, parameters: Vec<ScalarValue>) -> Result<Outcome, SqlError> {
         Ok(match self.executor.run(&self.connection, &self.plan, parameters).await? {
             execute::Outcome::Rows { stream, tag } => Outcome::Rows { stream, tag },
-            execute::Outcome::Done { tag, notices } => Outcome::Done { tag: tag.to_owned(), notices },
+            execute::Outcome::Done { tag, notices } => Outcome::Done { tag, notices },
         })
     }
 }

@@ -27,6 +27,7 @@ use crate::listen;
 use crate::pg::tls::Tls;
 use crate::pg::{Bound, Door, DoorOptions, SocketOptions};
 use crate::probes::{self, Probes, ProbesTable};
+use crate::relations::Relations;
 use crate::rest::{self, Rest};
 use crate::size::Size;
 use crate::store::{self, Store};
@@ -97,7 +98,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     .context("cannot start the query engine")?;
 
     let hooks: Arc<dyn Hooks> = Arc::clone(&node) as _;
-    let executor = Arc::new(Executor { engine, hooks, probes: Arc::clone(&probes), control: control.clone(), rows });
+    let relations = Relations::new(lake.clone(), control.clone());
+    let executor =
+        Arc::new(Executor { engine, hooks, probes: Arc::clone(&probes), relations, control: control.clone(), rows });
     let back_off = Arc::new(BackOff::default());
     let doors = CancellationToken::new();
     let door_options = DoorOptions { tls: config.tls, ..DoorOptions::default() };

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampNanosecondType};
 use datafusion::common::ScalarValue;
-use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::ast::{self, Spanned};
 use futures::{StreamExt, TryStreamExt};
 use probepilot_catalog::control::{Control, Role};
 use probepilot_catalog::ports::{Described, Explain, Hooks, RowStream, Rows};
 use probepilot_query::{Engine, Prepared, Session, SessionOptions};
 use probepilot_sql::names::folded;
 use probepilot_sql::statement::{ExplainTarget, ProbeChange, ProbeQuery, Statement};
-use probepilot_sql::{SqlError, SqlState, hooks, parameters};
+use probepilot_sql::{SqlError, SqlState, ddl::Ddl, hooks, parameters, position};
 
 use crate::directory::DATABASE;
 use crate::probes::{self, Probes};
+use crate::relations::Relations;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct Executor {
     pub hooks: Arc<dyn Hooks>,
     /// Creates and drops probes.
     pub probes: Arc<Probes>,
+    /// Makes and drops schemas and tables.
+    pub relations: Relations,
     /// Accounts and settings.
     pub control: Control,
     /// The log.
@@ -72,8 +75,19 @@ enum PlanKind {
     Hook(ProbeQuery),
     /// One of our statements, with the text its spans refer to.
     Ours(Box<Statement>, Arc<str>),
+    /// An INSERT.
+    Insert(Prepared),
+    /// Makes, describes or drops schemas, tables and views, with the text its places refer to.
+    Ddl(Box<Ddl>, Arc<str>),
     /// EXPLAIN of a SELECT on hooks.
     ExplainHook { query: ProbeQuery, verbose: bool, analyze: bool },
+}
+
+impl Plan {
+    /// Whether its work may be dropped half way: it reads, or inserts what its transaction forgets.
+    pub fn can_stop(&self) -> bool {
+        self.schema.is_some() || matches!(self.kind, PlanKind::Insert(_))
+    }
 }
 
 /// What running a statement gives.
@@ -88,7 +102,7 @@ pub enum Outcome {
     /// It is done.
     Done {
         /// The whole command tag.
-        tag: &'static str,
+        tag: String,
         /// What the client should be told.
         notices: Vec<String>,
     },
@@ -157,6 +171,27 @@ impl Executor {
             }
             return Ok(Plan { schema: Some(schema), parameters, kind: PlanKind::Hook(query) });
         }
+        if let Some(ddl) = Ddl::of(sql, text)? {
+            may_define(&connection.who, &ddl)?;
+            return Ok(Plan {
+                schema: None,
+                parameters: Vec::new(),
+                kind: PlanKind::Ddl(Box::new(ddl), Arc::clone(text)),
+            });
+        }
+        if let ast::Statement::Insert(insert) = sql.as_ref() {
+            may_insert(&connection.who)?;
+            if !insert.source.as_ref().is_none_or(|source| matches!(*source.body, ast::SetExpr::Values(_))) {
+                may_read(&connection.who)?;
+            }
+            let prepared = connection.session.prepare(text, sql, parameter_types).await?;
+            return Ok(Plan {
+                schema: None,
+                parameters: prepared.parameters.clone(),
+                kind: PlanKind::Insert(prepared),
+            });
+        }
+        refuse_changes(sql, text)?;
         may_read(&connection.who)?;
         let prepared = connection.session.prepare(text, sql, parameter_types).await?;
         let schema = prepared.returns_rows.then(|| Arc::clone(&prepared.schema));
@@ -177,7 +212,15 @@ impl Executor {
                     return Ok(Outcome::Rows { stream, tag: prepared.tag });
                 }
                 stream.batches.try_for_each(|_| futures::future::ready(Ok(()))).await?;
-                Ok(Outcome::Done { tag: prepared.tag, notices: Vec::new() })
+                Ok(Outcome::Done { tag: prepared.tag.to_owned(), notices: Vec::new() })
+            }
+            PlanKind::Insert(prepared) => {
+                let rows = connection.session.insert(prepared, parameters).await?;
+                Ok(Outcome::Done { tag: format!("INSERT 0 {rows}"), notices: Vec::new() })
+            }
+            PlanKind::Ddl(ddl, text) => {
+                let done = self.relations.run(ddl, &connection.session, text).await?;
+                Ok(Outcome::Done { tag: ddl.tag().to_owned(), notices: done.notices })
             }
             PlanKind::Shown(prepared) => {
                 Ok(Outcome::Rows { stream: connection.session.execute(prepared, Vec::new()).await?, tag: "SHOW" })
@@ -197,7 +240,7 @@ impl Executor {
     }
 
     async fn ours(&self, connection: &Connection, statement: &Statement, text: &str) -> Result<Outcome, SqlError> {
-        let done = |tag, done: probes::Done| Ok(Outcome::Done { tag, notices: done.notices });
+        let done = |tag: &str, done: probes::Done| Ok(Outcome::Done { tag: tag.to_owned(), notices: done.notices });
         match statement {
             Statement::CreateProbe(probe) => {
                 done("CREATE PROBE", self.probes.create(&connection.who.user, probe).await?)
@@ -219,9 +262,6 @@ impl Executor {
             Statement::DropProbe { name, if_exists, with_data } => {
                 done("DROP PROBE", self.probes.remove(&folded(name), *if_exists, *with_data).await?)
             }
-            Statement::DropTable { name, if_exists } => {
-                done("DROP TABLE", self.probes.drop_table(&folded(name), *if_exists).await?)
-            }
             Statement::AlterTableSet { name, options } => {
                 done("ALTER TABLE", self.probes.set_table(&folded(name), options, text).await?)
             }
@@ -231,7 +271,7 @@ impl Executor {
             Statement::Checkpoint => {
                 let snapshot = self.rows.checkpoint().await?;
                 Ok(Outcome::Done {
-                    tag: "CHECKPOINT",
+                    tag: "CHECKPOINT".to_owned(),
                     notices: vec![format!("everything up to now is in snapshot {snapshot}")],
                 })
             }
@@ -321,6 +361,38 @@ fn may_read(who: &Who) -> Result<(), SqlError> {
     }
     let message = format!("permission denied: the role {} may not read tables", who.role.as_str());
     Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message).hint("An analyst, an operator or an admin may."))
+}
+
+/// Rows are never changed: tables are append-only.
+fn refuse_changes(statement: &ast::Statement, text: &str) -> Result<(), SqlError> {
+    let verb = match statement {
+        ast::Statement::Update(_) => "UPDATE",
+        ast::Statement::Delete(_) => "DELETE",
+        ast::Statement::Truncate(_) => "TRUNCATE",
+        ast::Statement::Merge(_) => "MERGE",
+        _ => return Ok(()),
+    };
+    Err(SqlError::unsupported(format!("{verb} is not supported: tables are append-only"))
+        .hint("Old rows go by ALTER TABLE name SET (retention = …), all of them by DROP TABLE.")
+        .at(position::of_span(text, statement.span())))
+}
+
+fn may_define(who: &Who, ddl: &Ddl) -> Result<(), SqlError> {
+    if who.role.may_define() {
+        return Ok(());
+    }
+    let message = format!("permission denied: the role {} may not {}", who.role.as_str(), ddl.tag());
+    Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message).hint("An operator or an admin may."))
+}
+
+/// Says whether this account may insert rows.
+pub fn may_insert(who: &Who) -> Result<(), SqlError> {
+    if !who.role.may_insert() {
+        let message = format!("permission denied: the role {} may not insert rows", who.role.as_str());
+        return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
+            .hint("An operator, an admin or an account of the role ingest may."));
+    }
+    Ok(())
 }
 
 fn may_probe(who: &Who) -> Result<(), SqlError> {

@@ -9,6 +9,7 @@ pub mod backoff; // Failed logins slow down.
 mod accounts; // The first accounts and their password files.
 mod store; // Where segments are kept.
 pub mod probes; // The life of probes on this server.
+mod relations; // Schemas and tables that users make.
 pub mod execute; // One executor behind every door.
 pub mod pg; // PostgreSQL's wire protocol.
 mod backend; // The executor as that door sees it.

@@ -39,6 +39,23 @@ pub enum CatalogError {
     /// A table of this name exists.
     #[error("relation \"{0}\" already exists")]
     TableExists(TableName),
+    /// No view has this name any more.
+    #[error("relation \"{0}\" does not exist")]
+    UnknownView(TableName),
+    /// No schema has this name.
+    #[error("schema \"{0}\" does not exist")]
+    UnknownSchema(String),
+    /// A schema of this name exists.
+    #[error("schema \"{0}\" already exists")]
+    SchemaExists(String),
+    /// A schema is not empty.
+    #[error("cannot drop schema {schema} because other objects depend on it")]
+    SchemaNotEmpty {
+        /// The schema.
+        schema: String,
+        /// One of what is in it.
+        holds: TableName,
+    },
     /// A table cannot be as asked for.
     #[error("{0}")]
     InvalidTable(String),
@@ -123,8 +140,11 @@ impl CatalogError {
                 SqlState::SERIALIZATION_FAILURE
             }
             CatalogError::OutcomeUnknown { .. } => SqlState::IO_ERROR,
-            CatalogError::UnknownTable(_) => SqlState::UNDEFINED_TABLE,
+            CatalogError::UnknownTable(_) | CatalogError::UnknownView(_) => SqlState::UNDEFINED_TABLE,
             CatalogError::TableExists(_) => SqlState::DUPLICATE_TABLE,
+            CatalogError::UnknownSchema(_) => SqlState::INVALID_SCHEMA_NAME,
+            CatalogError::SchemaExists(_) => SqlState::DUPLICATE_SCHEMA,
+            CatalogError::SchemaNotEmpty { .. } => SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
             CatalogError::InvalidTable(_) => SqlState::INVALID_TABLE_DEFINITION,
             CatalogError::ColumnExists { .. } => SqlState::DUPLICATE_COLUMN,
             CatalogError::SegmentPath { .. } => SqlState::INTERNAL_ERROR,
@@ -156,6 +176,9 @@ impl From<CatalogError> for SqlError {
             CatalogError::ForeignRows { .. } => {
                 told.hint("Attach the lake with READ_ONLY. Delete the foreign rows with the program that wrote them.")
             }
+            CatalogError::SchemaNotEmpty { schema, holds } => told
+                .detail(format!("{} depends on schema {schema}.", holds.name))
+                .hint("DROP SCHEMA … CASCADE drops what is in it too."),
             CatalogError::ForeignVersion { .. } => told.hint("Use the version of ProbePilot that wrote the lake."),
             _ => told,
         }

@@ -4,6 +4,9 @@ mod open; // Opening and creating.
 mod load; // From the database into memory, by difference.
 mod change; // One snapshot more.
 mod tables; // Creating, altering and dropping tables.
+mod schemas; // Creating and dropping schemas.
+mod views; // Creating, replacing and dropping views.
+mod comments; // Comments on all of them.
 mod bounds; // Bounds in DuckLake's text encodings.
 mod commit; // Segments cut from the log, with the log's position.
 mod replace; // Segments merged, or ended.
@@ -14,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
+pub use self::comments::Commented;
 pub use self::expire::DeadFile;
 use crate::database::Database;
 use crate::error::CatalogError;

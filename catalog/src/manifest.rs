@@ -14,6 +14,10 @@ pub struct Manifest {
     pub snapshot: i64,
     /// The committed sequence of every stream of the log: entries at or below it are in segments.
     pub watermark: BTreeMap<String, u64>,
+    /// The schemas, by name: `public`, and those that a user made.
+    pub schemas: BTreeMap<String, Schema>,
+    /// The views, by name. No table has the name of a view.
+    pub views: BTreeMap<TableName, Arc<View>>,
     /// The tables, by name.
     pub tables: BTreeMap<TableName, Arc<Table>>,
 }
@@ -27,6 +31,71 @@ impl Manifest {
     /// The table with this id.
     pub fn table(&self, id: TableId) -> Option<&Arc<Table>> {
         self.tables.values().find(|table| table.id == id)
+    }
+}
+
+/// A schema: what names of tables and views are in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schema {
+    /// Its id in the manifest.
+    pub id: i64,
+    /// What it is for.
+    pub comment: Option<String>,
+}
+
+/// A view: a query with a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Its id in the manifest.
+    pub id: i64,
+    /// Where it is found.
+    pub name: TableName,
+    /// What it stands for.
+    pub definition: ViewDefinition,
+    /// What a row is.
+    pub comment: Option<String>,
+}
+
+/// What a view stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewDefinition {
+    /// The query; every table in it has its schema.
+    pub sql: String,
+    /// The same for engines that attach the lake.
+    pub lake_sql: String,
+    /// Its columns, as they were when it was made.
+    pub columns: Vec<ViewColumn>,
+    /// The ids of the lake's tables and views that it reads.
+    pub reads: Vec<i64>,
+}
+
+/// A column of a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewColumn {
+    /// Its name.
+    pub name: String,
+    /// PostgreSQL's name of its type: `numeric(20,0)`.
+    pub sql_type: String,
+    /// Meaning and unit.
+    pub comment: Option<String>,
+}
+
+impl Manifest {
+    /// The views that read one of these tables and views, and those that read them, by name.
+    pub fn dependents(&self, relations: &[i64]) -> Vec<Arc<View>> {
+        let mut read = relations.to_vec();
+        let mut found: Vec<Arc<View>> = Vec::new();
+        loop {
+            let more = self.views.values().filter(|view| {
+                !read.contains(&view.id) && view.definition.reads.iter().any(|relation| read.contains(relation))
+            });
+            let more: Vec<Arc<View>> = more.cloned().collect();
+            if more.is_empty() {
+                return found;
+            }
+            read.extend(more.iter().map(|view| view.id));
+            found.extend(more);
+        }
     }
 }
 

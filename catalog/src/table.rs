@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use probepilot_sql::SqlType;
 use probepilot_sql::types::field;
 
@@ -26,7 +26,7 @@ impl fmt::Display for TableId {
 /// A table's schema and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableName {
-    /// `public` or `system`.
+    /// `public`, `system`, or a schema that a user made.
     pub schema: String,
     /// The name within the schema.
     pub name: String,
@@ -81,6 +81,8 @@ pub enum TableKind {
     Security,
     /// Our own health and loss rows.
     Health,
+    /// Rows that clients insert: kept until someone says otherwise, and dropped last.
+    Inserted,
 }
 
 impl TableKind {
@@ -91,24 +93,31 @@ impl TableKind {
             TableKind::Windows => "windows",
             TableKind::Security => "security",
             TableKind::Health => "health",
+            TableKind::Inserted => "inserted",
         }
     }
 
     /// The kind a stored word stands for.
     pub fn from_word(word: &str) -> Option<TableKind> {
-        [TableKind::Events, TableKind::Windows, TableKind::Security, TableKind::Health]
+        [TableKind::Events, TableKind::Windows, TableKind::Security, TableKind::Health, TableKind::Inserted]
             .into_iter()
             .find(|kind| kind.as_str() == word)
     }
 
-    /// How long rows are kept when the table does not say, in days.
-    pub fn retention_days_default(self) -> u32 {
+    /// How long rows are kept when the table does not say, in days; `None` is without end.
+    pub fn retention_days_default(self) -> Option<u32> {
         match self {
-            TableKind::Events => 7,
-            TableKind::Windows => 30,
-            TableKind::Security => 90,
-            TableKind::Health => 3,
+            TableKind::Events => Some(7),
+            TableKind::Windows => Some(30),
+            TableKind::Security => Some(90),
+            TableKind::Health => Some(3),
+            TableKind::Inserted => None,
         }
+    }
+
+    /// Whether its rows go only when no other table has anything left.
+    pub fn goes_last(self) -> bool {
+        matches!(self, TableKind::Security | TableKind::Inserted)
     }
 }
 
@@ -119,14 +128,29 @@ pub struct TableDefinition {
     pub name: TableName,
     /// What its rows are.
     pub kind: TableKind,
-    /// In order; the first is `time timestamptz not null`, by which segments are cut and sorted.
+    /// In order. Tables of probes begin with `time timestamptz not null`; see [`time_column`].
     pub columns: Vec<Column>,
     /// What a row is.
     pub comment: Option<String>,
 }
 
-/// Name of the column every stored table has first.
+/// Name of the column that every table of probes has first.
 pub const TIME_COLUMN: &str = "time";
+
+/// The place of the column by which a table's segments are cut and sorted: the first `timestamptz` or `timestamp` that
+/// cannot be NULL. A table without one keeps its rows in the order in which they came.
+pub fn time_column(schema: &Schema) -> Option<usize> {
+    let is_time = |field: &FieldRef| {
+        !field.is_nullable() && matches!(field.data_type(), DataType::Timestamp(TimeUnit::Nanosecond, _))
+    };
+    schema.fields().iter().position(is_time)
+}
+
+/// DuckLake's `column_id` of a list's elements, from the list's own: they are apart from those of columns, of which no
+/// table has as many.
+pub fn element_column_id(list: i64) -> i64 {
+    1_000_000 + list
+}
 
 /// The Arrow schema of columns, with types and comments in the metadata.
 pub fn arrow_schema(columns: &[Column]) -> SchemaRef {

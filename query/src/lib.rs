@@ -6,6 +6,7 @@ pub mod scan; // A table as one provider: pruned segments and tail at one snapsh
 pub mod functions; // SQL functions that DataFusion lacks or spells differently.
 pub mod pg_catalog; // PostgreSQL's catalog over ours.
 pub mod rewrite; // What PostgreSQL's clients write, in the terms of the planner.
+pub mod insert; // INSERT: where rows go, and how values become those of their columns.
 pub mod engine; // Sessions: statements prepared, executed, watched, cancelled.
 
 pub use engine::session::{Prepared, Session, SessionOptions};

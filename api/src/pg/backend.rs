@@ -95,6 +95,10 @@ pub trait Session: Send + Sync + 'static {
         columns: &[Ident],
     ) -> Result<Box<dyn CopyTarget>, SqlError>;
 
+    /// Keeps what the transaction has inserted: when it returns the rows are on the disk and everybody sees them. All of
+    /// them or, when it fails, none.
+    async fn commit(&self) -> Result<(), SqlError>;
+
     /// A setting's value as `SHOW` prints it; `None` when there is no such setting.
     fn setting(&self, name: &str) -> Option<String>;
 
@@ -110,10 +114,10 @@ pub trait Session: Send + Sync + 'static {
     /// The transaction is over: settings that were changed for it alone are as before.
     fn end_local(&self);
 
-    /// All settings as they are now.
+    /// All settings as they are now, and how far the transaction has inserted.
     fn save_settings(&self) -> SavedSettings;
 
-    /// Puts all settings back to what this session saved.
+    /// Puts all settings back to what this session saved, and forgets what was inserted since.
     fn restore_settings(&self, saved: &SavedSettings);
 
     /// Puts a setting back to its default as `RESET` does; 42704 for an unknown name.
@@ -126,7 +130,8 @@ pub trait Session: Send + Sync + 'static {
     fn settings(&self) -> Vec<[String; 3]>;
 }
 
-/// Rows on their way into a table: all of them, or none when it is dropped before it was finished.
+/// Rows on their way into a table: all of them, or none when it is dropped before it was finished. They are kept when the
+/// session commits.
 #[async_trait]
 pub trait CopyTarget: Send + Sync + 'static {
     /// The table's name, for errors.
@@ -138,7 +143,7 @@ pub trait CopyTarget: Send + Sync + 'static {
     /// Takes rows of that schema.
     async fn write(&mut self, rows: RecordBatch) -> Result<(), SqlError>;
 
-    /// There are no more: they are the table's now.
+    /// There are no more: they belong to the transaction now.
     async fn finish(self: Box<Self>) -> Result<(), SqlError>;
 }
 
@@ -151,9 +156,14 @@ pub trait Plan: Send + Sync + 'static {
     /// The types of `$1`, `$2`, ….
     fn parameters(&self) -> &[DataType];
 
+    /// Whether its work may be dropped half way.
+    fn can_stop(&self) -> bool {
+        self.schema().is_some()
+    }
+
     /// Runs it with a value for each parameter.
     ///
-    /// A plan with rows may be dropped at any time, which stops its work; one without is always awaited.
+    /// A plan that can stop may be dropped at any time, which stops its work; any other is always awaited.
     async fn run(&self, parameters: Vec<ScalarValue>) -> Result<Outcome, SqlError>;
 }
 

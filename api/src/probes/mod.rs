@@ -13,7 +13,7 @@ use probepilot_catalog::control::{Control, NewProbe, ProbeRow, Shipped};
 use probepilot_catalog::manifest::{Table, TableSettings};
 use probepilot_catalog::ports::Node;
 use probepilot_catalog::probe::{Origin, ProbeId, ProbePlan, ProbeSpec};
-use probepilot_catalog::table::{Column, TableDefinition, TableName};
+use probepilot_catalog::table::{Column, TableDefinition, TableKind, TableName};
 use probepilot_sql::names::folded;
 use probepilot_sql::statement::{CreateProbe, ProbeOption, ProbeQuery, Statement};
 use probepilot_sql::{SqlError, SqlState, definition, hooks, position};
@@ -22,7 +22,9 @@ use tokio::sync::Mutex;
 use deadlines::Deadlines;
 use options::ProbeSettings;
 
+use crate::relations::refuse_dependents;
 pub use builtin::install as install_builtin;
+
 pub use listing::{ProbesTable, show_probes, show_probes_schema};
 
 /// What a statement about probes did.
@@ -225,6 +227,9 @@ impl Probes {
             }
             return Err(self.unknown(name).await);
         };
+        if with_data {
+            refuse_dependents(&self.lake.manifest(), &[probe.table.0], &format!("table {name}"), None)?;
+        }
         self.node.stop(probe.id).await?;
         self.deadlines.forget(probe.id);
         self.control.drop_probe(probe.id).await?;
@@ -278,26 +283,6 @@ impl Probes {
     pub async fn comment(&self, name: &str, comment: Option<&str>) -> Result<Done, SqlError> {
         let probe = self.find(name).await?;
         self.control.comment_on_probe(probe.id, comment).await?;
-        Ok(Done { notices: Vec::new() })
-    }
-
-    /// `DROP TABLE`: the rows of a probe that is gone.
-    pub async fn drop_table(&self, name: &str, if_exists: bool) -> Result<Done, SqlError> {
-        let _changing = self.changing.lock().await;
-        if self.control.probe_by_name(name).await?.is_some() {
-            return Err(SqlError::new(
-                SqlState("2BP01"),
-                format!("cannot drop table {name} because probe {name} writes to it"),
-            )
-            .hint(format!("DROP PROBE {name} WITH DATA drops both.")));
-        }
-        match self.lake.manifest().tables.get(&TableName::public(name)) {
-            Some(table) => self.lake.drop_table(table.id).await?,
-            None if if_exists => {
-                return Ok(Done { notices: vec![format!("table \"{name}\" does not exist, skipping")] });
-            }
-            None => return Err(SqlError::new(SqlState::UNDEFINED_TABLE, format!("table \"{name}\" does not exist"))),
-        }
         Ok(Done { notices: Vec::new() })
     }
 
@@ -398,6 +383,11 @@ impl Probes {
                 TableDefinition { name: table_name, kind: plan.kind, columns: plan.columns.clone(), comment: None };
             return Ok((self.lake.create_table(definition, settings).await?, true));
         };
+        if table.definition.kind == TableKind::Inserted {
+            let message = format!("relation \"{name}\" already exists");
+            return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message)
+                .detail("Clients fill it, and a probe's rows need a table of their own."));
+        }
         let added = added_columns(&table, &plan.columns)?;
         if !added.is_empty() {
             self.lake.add_columns(table.id, added).await?;

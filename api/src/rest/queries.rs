@@ -72,7 +72,9 @@ pub(super) async fn run(
     let work = async {
         let plan = rest.executor.prepare(&connection, &text, &parsed.statement, &[]).await?;
         let parameters = parameters(&request.params, &plan.parameters)?;
-        rest.executor.run(&connection, &plan, parameters).await
+        let outcome = rest.executor.run(&connection, &plan, parameters).await?;
+        connection.session.commit().await?;
+        Ok::<Outcome, SqlError>(outcome)
     };
     let deadline = request.timeout_ms.map(|milliseconds| started + Duration::from_millis(milliseconds));
     let outcome = before(deadline, work).await?;

@@ -3,7 +3,7 @@
 use crate::support::{Numbered, Python, Server, numbered_probe};
 
 /// Attaches the catalog read-only and answers one question about the lake.
-const SCRIPT: &str = r#"
+pub const SCRIPT: &str = r#"
 import sys, duckdb, pathlib
 from importlib.util import find_spec
 def extension(package, name):

@@ -4,6 +4,8 @@ mod support; // Starts the server, runs psql, makes events happen.
 mod first_start; // What a newcomer sees.
 mod refusals; // Wrong input and a second server.
 mod rest; // REST with curl.
+mod tables; // Tables that users make.
+mod views; // Views and comments that users make.
 mod sqllogic; // SQL by example.
 mod kernel_shutdown; // SIGTERM drains and commits.
 mod kernel_fresh; // A query sees what happened before it.

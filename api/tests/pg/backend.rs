@@ -168,6 +168,10 @@ impl Session for TestSession {
         Ok(Box::new(Copied { context: self.context.clone(), schema: Arc::new(schema), batches: Vec::new() }))
     }
 
+    async fn commit(&self) -> Result<(), SqlError> {
+        Ok(())
+    }
+
     fn setting(&self, name: &str) -> Option<String> {
         let (values, name) = (self.settings.lock(), name.to_lowercase());
         values.local.get(&name).or_else(|| values.set.get(&name)).cloned()

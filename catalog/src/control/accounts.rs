@@ -49,6 +49,16 @@ impl Role {
         matches!(self, Role::Admin | Role::Operator)
     }
 
+    /// Whether it may make, change and drop schemas and tables.
+    pub fn may_define(self) -> bool {
+        matches!(self, Role::Admin | Role::Operator)
+    }
+
+    /// Whether it may insert rows.
+    pub fn may_insert(self) -> bool {
+        matches!(self, Role::Admin | Role::Operator | Role::Ingest)
+    }
+
     /// Whether it may read tables.
     pub fn may_read(self) -> bool {
         matches!(self, Role::Admin | Role::Operator | Role::Analyst)

@@ -29,11 +29,13 @@ pub(super) fn encode(sql_type: SqlType, bound: &Bound, end: End) -> Option<Strin
         }
         (SqlType::Real | SqlType::DoublePrecision, Bound::Float(value)) if !value.is_nan() => Some(value.to_string()),
         // PostgreSQL's text cannot hold a NUL character.
-        (SqlType::Text | SqlType::Inet, Bound::Text(text)) => match (text.find('\0'), end) {
-            (None, _) => Some(text.clone()),
-            (Some(at), End::Lower) => Some(text[..at].to_owned()),
-            (Some(_), End::Upper) => None,
-        },
+        (SqlType::Text | SqlType::Inet | SqlType::Uuid | SqlType::Varchar(_), Bound::Text(text)) => {
+            match (text.find('\0'), end) {
+                (None, _) => Some(text.clone()),
+                (Some(at), End::Lower) => Some(text[..at].to_owned()),
+                (Some(_), End::Upper) => None,
+            }
+        }
         _ => None,
     }
 }
@@ -58,8 +60,8 @@ pub(super) fn decode(sql_type: SqlType, text: &str) -> Option<Bound> {
         SqlType::Real | SqlType::DoublePrecision => {
             text.parse::<f64>().ok().filter(|value| !value.is_nan()).map(Bound::Float)
         }
-        SqlType::Text | SqlType::Inet => Some(Bound::Text(text.to_owned())),
-        SqlType::Bytea => None,
+        SqlType::Text | SqlType::Inet | SqlType::Uuid | SqlType::Varchar(_) => Some(Bound::Text(text.to_owned())),
+        SqlType::Bytea | SqlType::Json | SqlType::Jsonb | SqlType::Numeric(..) | SqlType::Array(_) => None,
     }
 }
 

@@ -61,9 +61,20 @@ impl Change {
         table: TableId,
         change: String,
     ) -> Result<(), CatalogError> {
+        self.note_names(transaction, Some(table), change).await
+    }
+
+    /// Notes a change of a table's shape, or of what other names there are: schemas and views.
+    pub async fn note_names(
+        &mut self,
+        transaction: &mut Transaction,
+        table: Option<TableId>,
+        change: String,
+    ) -> Result<(), CatalogError> {
         self.changes.push(change);
         self.schema_version += 1;
-        let version = vec![parameters![self.snapshot, self.schema_version, table.0]];
+        let table = table.map(|table| table.0);
+        let version = vec![parameters![self.snapshot, self.schema_version, table]];
         transaction.insert("ducklake_schema_versions (begin_snapshot, schema_version, table_id)", version).await
     }
 
@@ -73,6 +84,7 @@ impl Change {
         let row = vec![parameters![snapshot, Utc::now(), schema_version, next_catalog_id, next_file_id]];
         let columns = "ducklake_snapshot (snapshot_id, snapshot_time, schema_version, next_catalog_id, next_file_id)";
         transaction.insert(columns, row).await?;
+        let changes: Vec<String> = changes.into_iter().filter(|change| !change.is_empty()).collect();
         let row = vec![parameters![snapshot, changes.join(","), "probepilot", extra]];
         let columns = "ducklake_snapshot_changes (snapshot_id, changes_made, author, commit_extra_info)";
         transaction.insert(columns, row).await
@@ -82,6 +94,11 @@ impl Change {
 /// DuckLake's name for one of our schemas.
 pub(super) fn ducklake_schema(schema: &str) -> &str {
     if schema == crate::table::PUBLIC { "main" } else { schema }
+}
+
+/// Our name for one of DuckLake's schemas.
+pub(super) fn our_schema(schema: String) -> String {
+    if schema == ducklake_schema(crate::table::PUBLIC) { crate::table::PUBLIC.to_owned() } else { schema }
 }
 
 /// A name in the grammar of `changes_made`.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use probepilot_sql::SqlType;
 
-use super::bounds;
-use super::change::ducklake_schema;
+use super::change::our_schema;
+use super::{bounds, views};
 use crate::database::{Transaction, parameters};
 use crate::error::CatalogError;
-use crate::manifest::{ColumnBounds, Manifest, Segment, Table, TableSettings};
-use crate::table::{Column, PUBLIC, SYSTEM, TableDefinition, TableId, TableKind, TableName, arrow_schema};
+use crate::manifest::{ColumnBounds, Manifest, Schema, Segment, Table, TableSettings};
+use crate::table::{Column, TableDefinition, TableId, TableKind, TableName, arrow_schema};
 
 /// Before the first snapshot: everything differs from it.
 const NOTHING: i64 = -1;
@@ -48,6 +48,8 @@ pub(super) async fn advance(
     };
     let shapes_are_known = then == Some(schema_version);
     let mut tables = if shapes_are_known { known.tables.clone() } else { load_tables(transaction).await? };
+    let schemas = if shapes_are_known { known.schemas.clone() } else { load_schemas(transaction).await? };
+    let views = if shapes_are_known { known.views.clone() } else { views::load(transaction).await? };
 
     let changed = change_segments(transaction, &tables, since, data_path, &mut segments).await?;
     for table in tables.values_mut() {
@@ -61,7 +63,7 @@ pub(super) async fn advance(
     for row in transaction.rows("SELECT stream, seq FROM pp_watermark", vec![]).await? {
         watermark.insert(row.get::<String>(0)?, row.get::<i64>(1)?.cast_unsigned());
     }
-    Ok(Some(Manifest { snapshot, watermark, tables }))
+    Ok(Some(Manifest { snapshot, watermark, schemas, views, tables }))
 }
 
 fn known_segments(known: &Manifest) -> HashMap<TableId, Arc<Vec<Segment>>> {
@@ -93,6 +95,20 @@ pub(super) async fn refuse_foreign_rows(transaction: &mut Transaction, since: i6
     Ok(())
 }
 
+/// Every live schema, by our name for it.
+async fn load_schemas(transaction: &mut Transaction) -> Result<BTreeMap<String, Schema>, CatalogError> {
+    let query = "
+        SELECT s.schema_id, s.schema_name, g.value
+        FROM ducklake_schema s
+        LEFT JOIN ducklake_tag g ON g.object_id = s.schema_id AND g.key = 'comment' AND g.end_snapshot IS NULL
+        WHERE s.end_snapshot IS NULL";
+    let mut schemas = BTreeMap::new();
+    for row in transaction.rows(query, vec![]).await? {
+        schemas.insert(our_schema(row.get(1)?), Schema { id: row.get(0)?, comment: row.get(2)? });
+    }
+    Ok(schemas)
+}
+
 /// Every live table of ours, without segments.
 async fn load_tables(transaction: &mut Transaction) -> Result<BTreeMap<TableName, Arc<Table>>, CatalogError> {
     let mut columns = load_columns(transaction).await?;
@@ -106,11 +122,7 @@ async fn load_tables(transaction: &mut Transaction) -> Result<BTreeMap<TableName
     let mut tables = BTreeMap::new();
     for row in transaction.rows(query, vec![]).await? {
         let id = TableId(row.get(0)?);
-        let schema: String = row.get(1)?;
-        let Some(schema) = [PUBLIC, SYSTEM].into_iter().find(|ours| ducklake_schema(ours) == schema) else {
-            return Err(CatalogError::Corrupt(format!("table {id} is in the unknown schema \"{schema}\"")));
-        };
-        let name = TableName { schema: schema.to_owned(), name: row.get(2)? };
+        let name = TableName { schema: our_schema(row.get(1)?), name: row.get(2)? };
         let kind: String = row.get(5)?;
         let Some(kind) = TableKind::from_word(&kind) else {
             return Err(CatalogError::Corrupt(format!("table {name} is of the unknown kind \"{kind}\"")));

@@ -14,6 +14,7 @@ use crate::manifest::Manifest;
 const MIGRATIONS: Migrations = &[
     ("ducklake", include_str!("../../migrations/lake/0001_ducklake.sql")),
     ("side tables", include_str!("../../migrations/lake/0002_side_tables.sql")),
+    ("views", include_str!("../../migrations/lake/0003_views.sql")),
 ];
 
 /// The lake may be read by a group, so that whoever attaches it need not be us.

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use probepilot_sql::SqlType;
 use uuid::Uuid;
 
-use super::change::{Change, created_table, ducklake_schema, quoted};
+use super::change::{Change, created_table, our_schema};
+use super::schemas;
+use super::views::end_view;
 use super::{Lake, TURNSTILE};
 use crate::database::{Transaction, parameters};
 use crate::error::CatalogError;
 use crate::manifest::{Table, TableSettings};
-use crate::table::{Column, TIME_COLUMN, TableDefinition, TableId, TableName};
+use crate::table::{Column, TIME_COLUMN, TableDefinition, TableId, TableKind, TableName, element_column_id};
 
 impl Lake {
-    /// Creates an empty table. Its first column must be `time timestamptz not null`.
+    /// Creates an empty table. Its first column must be `time timestamptz not null`, unless clients fill it.
     pub async fn create_table(
         &self,
         definition: TableDefinition,
@@ -23,7 +25,7 @@ impl Lake {
         check_definition(&definition)?;
         let mut transaction = self.inner.database.write("create a table", TURNSTILE).await?;
         let mut change = Change::begin(&mut transaction).await?;
-        let schema_id = schema_id(&mut transaction, &mut change, &definition.name.schema).await?;
+        let schema_id = schemas::of_table(&mut transaction, &mut change, &definition.name.schema).await?;
         refuse_taken_name(&mut transaction, schema_id, &definition.name).await?;
 
         let TableDefinition { name, kind, columns, comment } = &definition;
@@ -69,7 +71,7 @@ impl Lake {
             }
         }
         // Ids of dropped columns are not given again: segments on disk still carry them.
-        let query = "SELECT MAX(column_id) FROM ducklake_column WHERE table_id = $1";
+        let query = "SELECT MAX(column_id) FROM ducklake_column WHERE table_id = $1 AND parent_column IS NULL";
         let highest = transaction.row(query, parameters![table.0]).await?;
         let highest = highest.map_or(Ok(None), |row| row.get::<Option<i64>>(0))?.unwrap_or(0);
         insert_columns(&mut transaction, table, change.snapshot, highest + 1, &columns).await?;
@@ -115,20 +117,23 @@ impl Lake {
 
     /// Ends a table and its segments; [`Lake::expire`] gives the files up later.
     pub async fn drop_table(&self, table: TableId) -> Result<(), CatalogError> {
-        let mut transaction = self.inner.database.write("drop a table", TURNSTILE).await?;
-        let mut change = Change::begin(&mut transaction).await?;
-        live_name(&mut transaction, table).await?;
-        for (of, id) in [
-            ("ducklake_table", "table_id"),
-            ("ducklake_column", "table_id"),
-            ("ducklake_data_file", "table_id"),
-            ("ducklake_tag", "object_id"),
-            ("ducklake_column_tag", "table_id"),
-        ] {
-            let end = format!("UPDATE {of} SET end_snapshot = $2 WHERE {id} = $1 AND end_snapshot IS NULL");
-            transaction.execute(end, parameters![table.0, change.snapshot]).await?;
+        self.drop_relations(&[table], &[]).await
+    }
+
+    /// Ends tables as [`Lake::drop_table`] does, and views: all of them or none.
+    pub async fn drop_relations(&self, tables: &[TableId], views: &[i64]) -> Result<(), CatalogError> {
+        if tables.is_empty() && views.is_empty() {
+            return Ok(());
         }
-        change.note_shape(&mut transaction, table, format!("dropped_table:{table}")).await?;
+        let mut transaction = self.inner.database.write("drop tables and views", TURNSTILE).await?;
+        let mut change = Change::begin(&mut transaction).await?;
+        for &table in tables {
+            live_name(&mut transaction, table).await?;
+            end_table(&mut transaction, &mut change, table).await?;
+        }
+        for &view in views {
+            end_view(&mut transaction, &mut change, view).await?;
+        }
         change.finish(&mut transaction, None).await?;
         transaction.commit().await?;
         self.refresh().await?;
@@ -152,12 +157,31 @@ impl Lake {
     }
 }
 
+/// Ends a table with its columns, segments and comments.
+pub(super) async fn end_table(
+    transaction: &mut Transaction,
+    change: &mut Change,
+    table: TableId,
+) -> Result<(), CatalogError> {
+    for (of, id) in [
+        ("ducklake_table", "table_id"),
+        ("ducklake_column", "table_id"),
+        ("ducklake_data_file", "table_id"),
+        ("ducklake_tag", "object_id"),
+        ("ducklake_column_tag", "table_id"),
+    ] {
+        let end = format!("UPDATE {of} SET end_snapshot = $2 WHERE {id} = $1 AND end_snapshot IS NULL");
+        transaction.execute(end, parameters![table.0, change.snapshot]).await?;
+    }
+    change.note_shape(transaction, table, format!("dropped_table:{table}")).await
+}
+
 fn check_definition(definition: &TableDefinition) -> Result<(), CatalogError> {
-    let TableDefinition { name, columns, .. } = definition;
+    let TableDefinition { name, kind, columns, .. } = definition;
     let starts_with_time = columns.first().is_some_and(|column| {
         column.name == TIME_COLUMN && column.sql_type == SqlType::Timestamptz && !column.nullable
     });
-    if !starts_with_time {
+    if !starts_with_time && *kind != TableKind::Inserted {
         let text = format!("the first column of relation \"{name}\" must be {TIME_COLUMN} timestamptz not null");
         return Err(CatalogError::InvalidTable(text));
     }
@@ -168,27 +192,18 @@ fn check_definition(definition: &TableDefinition) -> Result<(), CatalogError> {
     }
 }
 
-/// Names that are not plain words must not reach paths.
+/// A folder of a new table.
 fn folder(name: &str, table: TableId) -> String {
+    plain_folder(name, "table", table.0)
+}
+
+/// Names that are not plain words must not reach paths.
+pub(super) fn plain_folder(name: &str, kind: &str, id: i64) -> String {
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if is_plain && !name.is_empty() { format!("{name}/") } else { format!("table-{table}/") }
+    if is_plain && !name.is_empty() { format!("{name}/") } else { format!("{kind}-{id}/") }
 }
 
-async fn schema_id(transaction: &mut Transaction, change: &mut Change, schema: &str) -> Result<i64, CatalogError> {
-    let name = ducklake_schema(schema);
-    let query = "SELECT schema_id FROM ducklake_schema WHERE schema_name = $1 AND end_snapshot IS NULL";
-    if let Some(row) = transaction.row(query, parameters![name]).await? {
-        return row.get(0);
-    }
-    let id = change.catalog_id();
-    let row = vec![parameters![id, Uuid::new_v4(), change.snapshot, name, format!("{name}/"), true]];
-    let into = "ducklake_schema (schema_id, schema_uuid, begin_snapshot, schema_name, path, path_is_relative)";
-    transaction.insert(into, row).await?;
-    change.note(format!("created_schema:{}", quoted(name)));
-    Ok(id)
-}
-
-async fn refuse_taken_name(
+pub(super) async fn refuse_taken_name(
     transaction: &mut Transaction,
     schema_id: i64,
     name: &TableName,
@@ -209,9 +224,7 @@ async fn live_name(transaction: &mut Transaction, table: TableId) -> Result<Tabl
         JOIN pp_table p ON p.table_id = t.table_id
         WHERE t.table_id = $1 AND t.end_snapshot IS NULL";
     let row = transaction.row(query, parameters![table.0]).await?.ok_or(CatalogError::UnknownTable(table))?;
-    let schema: String = row.get(0)?;
-    let schema = if schema == "main" { crate::table::PUBLIC.to_owned() } else { schema };
-    Ok(TableName { schema, name: row.get(1)? })
+    Ok(TableName { schema: our_schema(row.get(0)?), name: row.get(1)? })
 }
 
 async fn insert_columns(
@@ -223,11 +236,17 @@ async fn insert_columns(
 ) -> Result<(), CatalogError> {
     let mut rows = Vec::with_capacity(columns.len());
     let mut types = Vec::with_capacity(columns.len());
+    let mut elements = Vec::new();
     let mut tags = Vec::new();
     for (id, column) in (first_id..).zip(columns) {
         let Column { name, sql_type, nullable, comment } = column;
-        rows.push(parameters![id, snapshot, table.0, id, name.as_str(), sql_type.ducklake(), *nullable]);
-        types.push(parameters![table.0, id, sql_type.sql()]);
+        rows.push(parameters![id, snapshot, table.0, id, name.as_str(), sql_type.ducklake().as_ref(), *nullable]);
+        types.push(parameters![table.0, id, sql_type.name().as_ref()]);
+        if let Some(element) = sql_type.element() {
+            let (element_id, ducklake) = (element_column_id(id), element.ducklake());
+            let row = parameters![element_id, snapshot, table.0, id, "element", ducklake.as_ref(), true, id];
+            elements.push(row);
+        }
         if let Some(comment) = comment {
             tags.push(parameters![table.0, id, snapshot, "comment", comment.as_str()]);
         }
@@ -235,6 +254,9 @@ async fn insert_columns(
     let into = "ducklake_column
         (column_id, begin_snapshot, table_id, column_order, column_name, column_type, nulls_allowed)";
     transaction.insert(into, rows).await?;
+    let into = "ducklake_column
+        (column_id, begin_snapshot, table_id, column_order, column_name, column_type, nulls_allowed, parent_column)";
+    transaction.insert(into, elements).await?;
     transaction.insert("pp_column (table_id, column_id, sql_type)", types).await?;
     transaction.insert("ducklake_column_tag (table_id, column_id, begin_snapshot, key, value)", tags).await
 }

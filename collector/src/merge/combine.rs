@@ -20,12 +20,12 @@ use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::async_writer::{AsyncArrowWriter, AsyncFileWriter};
 use parquet::errors::ParquetError;
 use probepilot_catalog::manifest::{NewSegment, Segment};
-use probepilot_catalog::table::TIME_COLUMN;
+use probepilot_catalog::table::time_column;
 use tokio::io::AsyncWriteExt;
 
 use super::choose::Group;
 use super::reader::SegmentReader;
-use crate::segment::layout::{ZSTD_LEVEL_MERGED, layout};
+use crate::segment::layout::{ZSTD_LEVEL_MERGED, fitted, layout};
 use crate::segment::store::{SegmentStore, StoreError};
 use crate::segment::{NanWatch, conform, describe, segment_path};
 
@@ -89,7 +89,7 @@ pub async fn combine(store: &SegmentStore, group: &Group, memory_bytes_max: usiz
     let mut nans = NanWatch::default();
     while let Some(batch) = rows.try_next().await? {
         nans.see(&batch);
-        let batch = batch.with_schema(layout.schema.clone()).map_err(|error| failed(error.into()))?;
+        let batch = fitted(&batch, &layout.schema).map_err(|error| failed(error.into()))?;
         writer.write(&batch).await.map_err(failed)?;
         if writer.in_progress_size() > memory_bytes_max / ROW_GROUP_PART {
             writer.flush().await.map_err(failed)?;
@@ -99,12 +99,10 @@ pub async fn combine(store: &SegmentStore, group: &Group, memory_bytes_max: usiz
     let upload = writer.into_inner();
     store.sync(&path).await?;
     let (bytes, footer_bytes) = (upload.bytes, upload.footer_bytes());
-    let merged = describe(table, &metadata, &nans, path, bytes, footer_bytes, *level);
+    let last = segments.iter().map(|segment| segment.time_max).max().unwrap_or(first);
+    let merged = describe(table, &metadata, &nans, path, [bytes, footer_bytes], (first, last), *level);
     let wanted = segments.iter().map(|segment| segment.rows).sum();
-    match merged {
-        Some(merged) if merged.rows == wanted => Ok(merged),
-        merged => Err(MergeError::Rows { rows: wanted, merged: merged.map_or(0, |merged| merged.rows) }),
-    }
+    if merged.rows == wanted { Ok(merged) } else { Err(MergeError::Rows { rows: wanted, merged: merged.rows }) }
 }
 
 /// The rows of one segment in the table's schema.
@@ -130,7 +128,11 @@ fn in_order(
     schema: &SchemaRef,
     memory_bytes_max: usize,
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
-    let time = PhysicalSortExpr::new_default(expressions::col(TIME_COLUMN, schema)?);
+    let Some(time) = time_column(schema) else {
+        let rows = futures::stream::iter(streams).flatten();
+        return Ok(Box::pin(RecordBatchStreamAdapter::new(schema.clone(), rows)));
+    };
+    let time = PhysicalSortExpr::new_default(expressions::col(schema.field(time).name(), schema)?);
     let order = LexOrdering::new([time]).expect("one expression is an order");
     let memory: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(memory_bytes_max));
     StreamingMergeBuilder::new()

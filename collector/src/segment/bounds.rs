@@ -30,29 +30,30 @@ impl NanWatch {
     }
 }
 
-/// Describes a file that was written; `None` without rows.
+/// Describes a file that was written, with the times of its earliest and latest row.
 pub fn describe(
     table: &Table,
     metadata: &ParquetMetaData,
     nans: &NanWatch,
     path: String,
-    bytes: u64,
-    footer_bytes: u64,
+    [bytes, footer_bytes]: [u64; 2],
+    (time_min, time_max): (i64, i64),
     level: u8,
-) -> Option<NewSegment> {
-    let rows = u64::try_from(metadata.file_metadata().num_rows()).ok()?;
+) -> NewSegment {
+    let rows = metadata.file_metadata().num_rows().cast_unsigned();
     let columns = table.column_ids.iter().enumerate().take(BOUNDED_COLUMNS_MAX);
+    // What Parquet knows of a list is about its elements, and of a decimal about its digits.
+    let columns = columns.filter(|(column, _)| {
+        let data_type = table.schema.field(*column).data_type();
+        !data_type.is_nested() && !data_type.is_decimal()
+    });
     let bounds: Vec<ColumnBounds> = columns
         .map(|(column, &column_id)| {
             let holds_nan = nans.columns.get(column).copied().unwrap_or(false);
             column_bounds(metadata, column, column_id, holds_nan)
         })
         .collect();
-    let time = bounds.first()?;
-    let (Some(Bound::Int(time_min)), Some(Bound::Int(time_max))) = (time.min.clone(), time.max.clone()) else {
-        return None;
-    };
-    Some(NewSegment { id: 0, path, rows, bytes, footer_bytes, time_min, time_max, level, bounds })
+    NewSegment { id: 0, path, rows, bytes, footer_bytes, time_min, time_max, level, bounds }
 }
 
 fn column_bounds(metadata: &ParquetMetaData, column: usize, column_id: i64, holds_nan: bool) -> ColumnBounds {

@@ -7,10 +7,11 @@ use chrono::DateTime;
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 use probepilot_catalog::manifest::{NewSegment, Table};
+use probepilot_catalog::table::time_column;
 use uuid::Uuid;
 
 use super::bounds::{NanWatch, describe};
-use super::layout::{ZSTD_LEVEL_CUT, layout};
+use super::layout::{ZSTD_LEVEL_CUT, fitted, layout};
 
 /// A file that is not stored yet.
 pub struct Encoded {
@@ -23,7 +24,7 @@ pub struct Encoded {
 /// Encodes rows that are sorted by time and have the table's schema; there is at least one.
 pub fn encode(table: &Table, rows: &RecordBatch) -> Result<Encoded, ParquetError> {
     let layout = layout(table, ZSTD_LEVEL_CUT)?;
-    let rows = rows.clone().with_schema(layout.schema.clone())?;
+    let rows = fitted(rows, &layout.schema)?;
     let mut nans = NanWatch::default();
     nans.see(&rows);
     let mut bytes = Vec::new();
@@ -31,12 +32,23 @@ pub fn encode(table: &Table, rows: &RecordBatch) -> Result<Encoded, ParquetError
     writer.write(&rows)?;
     let metadata = writer.close()?;
     let bytes = Bytes::from(bytes);
-    let time_min = rows.column(0).as_primitive::<TimestampNanosecondType>().value(0);
-    let path = segment_path(table, time_min);
+    // Rows without a time are as old as their file.
+    let times = match time_column(&table.schema) {
+        Some(time) => {
+            let times = rows.column(time).as_primitive::<TimestampNanosecondType>().values();
+            times.first().copied().zip(times.last().copied())
+        }
+        None => Some(now_unix_ns()).map(|now| (now, now)),
+    };
+    let times = times.ok_or_else(|| ParquetError::General("a segment without rows".into()))?;
+    let path = segment_path(table, times.0);
     let length = bytes.len() as u64;
-    let segment = describe(table, &metadata, &nans, path, length, footer_bytes(&bytes), 0)
-        .ok_or_else(|| ParquetError::General("a segment without rows or bounds of time".into()))?;
+    let segment = describe(table, &metadata, &nans, path, [length, footer_bytes(&bytes)], times, 0);
     Ok(Encoded { segment, bytes })
+}
+
+fn now_unix_ns() -> i64 {
+    chrono::Utc::now().timestamp_nanos_opt().unwrap_or(i64::MAX)
 }
 
 /// Bytes of the footer: the number before the last four bytes.

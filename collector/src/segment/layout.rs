@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -13,6 +16,7 @@ use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 use probepilot_catalog::manifest::Table;
+use probepilot_catalog::table::{element_column_id, time_column};
 
 /// Rows of a row group: the unit by which scans divide work and skip rows.
 pub const ROW_GROUP_ROWS: usize = 262_144;
@@ -44,7 +48,10 @@ pub fn layout(table: &Table, zstd_level: i32) -> Result<Layout, ParquetError> {
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_created_by(concat!("probepilot ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_sorting_columns(Some(vec![SortingColumn { column_idx: 0, descending: false, nulls_first: false }]));
+        .set_sorting_columns(time_column(&schema).map(|time| {
+            // Every column, a list too, is one of the file's.
+            vec![SortingColumn { column_idx: time as i32, descending: false, nulls_first: false }]
+        }));
     for field in schema.fields() {
         properties = encode_column(properties, field);
     }
@@ -75,9 +82,24 @@ fn with_field_ids(table: &Table) -> SchemaRef {
     let fields = table.schema.fields().iter().zip(&table.column_ids).map(|(field, id)| {
         let mut metadata: HashMap<String, String> = field.metadata().clone();
         metadata.insert(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string());
-        field.as_ref().clone().with_metadata(metadata)
+        let data_type = match field.data_type() {
+            DataType::List(element) => DataType::List(Arc::new(element.as_ref().clone().with_metadata(HashMap::from(
+                [(PARQUET_FIELD_ID_META_KEY.to_owned(), element_column_id(*id).to_string())],
+            )))),
+            other => other.clone(),
+        };
+        field.as_ref().clone().with_metadata(metadata).with_data_type(data_type)
     });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Rows of the table's schema in the schema of its files.
+pub fn fitted(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns = rows.columns().iter().zip(schema.fields()).map(|(column, field)| match field.data_type() {
+        DataType::List(_) => cast(column, field.data_type()),
+        _ => Ok(Arc::clone(column)),
+    });
+    RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
 }
 
 /// Other engines keep nanoseconds only in timestamps without zone; ours is in the Arrow schema beside it.

@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_
 use arrow::compute::{cast, concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampNanosecondType};
 use arrow::error::ArrowError;
+use probepilot_catalog::table::time_column;
 
 /// An hour in nanoseconds.
 pub const HOUR_NS: i64 = 3_600_000_000_000;
@@ -15,11 +16,14 @@ const DAY_NS: i64 = 24 * HOUR_NS;
 /// Files a table gets of one cut. Rows spread over more hours are cut by the day, over more days not at all.
 const PARTS_MAX: usize = 48;
 
-/// All rows in the schema, sorted by time (rows of equal time stay in the order of the log), in parts of an hour.
+/// All rows in the schema, sorted by time (rows of equal time stay in the order of the log), in parts of an hour. Rows
+/// without a time stay together, in the order of the log.
 pub fn sorted_by_hour(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, ArrowError> {
     let batches: Vec<RecordBatch> = batches.iter().map(|batch| conform(schema, batch)).collect::<Result<_, _>>()?;
-    let rows = sort(concat_batches(schema, &batches)?)?;
-    let times = rows.column(0).as_primitive::<TimestampNanosecondType>().values();
+    let rows = concat_batches(schema, &batches)?;
+    let Some(time) = time_column(schema) else { return Ok(vec![rows]) };
+    let rows = sort(rows, time)?;
+    let times = rows.column(time).as_primitive::<TimestampNanosecondType>().values();
     for span in [HOUR_NS, DAY_NS] {
         if let Some(parts) = parts(times, span) {
             return Ok(parts.into_iter().map(|(from, length)| rows.slice(from, length)).collect());
@@ -28,8 +32,8 @@ pub fn sorted_by_hour(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec
     Ok(vec![rows])
 }
 
-fn sort(rows: RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let times = rows.column(0);
+fn sort(rows: RecordBatch, time: usize) -> Result<RecordBatch, ArrowError> {
+    let times = rows.column(time);
     if times.as_primitive::<TimestampNanosecondType>().values().is_sorted() {
         return Ok(rows);
     }

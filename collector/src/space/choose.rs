@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use probepilot_catalog::manifest::{Manifest, Segment, Table};
-use probepilot_catalog::table::{TableId, TableKind};
+use probepilot_catalog::table::TableId;
 
 const SECOND_NS: i64 = 1_000_000_000;
 const HOUR_NS: i64 = 3_600 * SECOND_NS;
@@ -45,8 +45,8 @@ pub fn by_table_bytes(manifest: &Manifest) -> Vec<Ending> {
 }
 
 fn past_retention(table: &Table, now_unix_ns: i64) -> Option<Ending> {
-    let days = u64::from(table.definition.kind.retention_days_default());
-    let seconds = table.settings.retention_seconds.unwrap_or(days * 86_400);
+    let default = table.definition.kind.retention_days_default().map(|days| u64::from(days) * 86_400);
+    let seconds = table.settings.retention_seconds.or(default)?;
     let kept_ns = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(SECOND_NS);
     let limit = now_unix_ns.saturating_sub(kept_ns);
     let past = table.segments.iter().filter(|segment| segment.time_max < limit);
@@ -63,15 +63,15 @@ fn over_bytes(table: &Table) -> Option<Ending> {
 }
 
 /// What to end so that `bytes_over` bytes less are kept: hour by hour of the table that is most over its equal share,
-/// security tables only when no other table has anything left.
+/// security tables and those of clients only when no other table has anything left.
 pub fn by_cap(manifest: &Manifest, bytes_over: u64) -> Vec<Ending> {
     let mut tables: Vec<Remaining> = manifest.tables.values().map(|table| Remaining::new(table)).collect();
     let mut freed = 0;
     while freed < bytes_over {
         // Shares are equal, so the largest is the one most over its share.
         let candidates = tables.iter_mut().filter(|remaining| !remaining.left.is_empty());
-        let candidate = candidates
-            .max_by_key(|remaining| (remaining.table.definition.kind != TableKind::Security, remaining.bytes()));
+        let candidate =
+            candidates.max_by_key(|remaining| (!remaining.table.definition.kind.goes_last(), remaining.bytes()));
         let Some(candidate) = candidate else { break };
         freed += candidate.take_oldest_hour();
     }
@@ -125,7 +125,7 @@ mod tests {
     use std::sync::Arc;
 
     use probepilot_catalog::manifest::TableSettings;
-    use probepilot_catalog::table::{TableName, arrow_schema};
+    use probepilot_catalog::table::{TableKind, TableName, arrow_schema};
 
     use super::*;
     use crate::source::Source;
@@ -173,9 +173,11 @@ mod tests {
             table(1, TableKind::Events, TableSettings::default(), &[(1, 10), (24 * 6, 10), (24 * 8, 10)]),
             table(2, TableKind::Events, set, &[(1, 10), (3, 10)]),
             table(3, TableKind::Security, TableSettings::default(), &[(24 * 80, 10)]),
+            table(4, TableKind::Inserted, TableSettings::default(), &[(24 * 8_000, 10)]),
+            table(5, TableKind::Inserted, set, &[(1, 10), (3, 10)]),
         ]);
         let endings = by_retention(&manifest, NOW);
-        assert_eq!(ended(&endings), [103, 202]);
+        assert_eq!(ended(&endings), [103, 202, 502]);
         assert_eq!(endings[0].oldest_left_unix_ns, Some(NOW - 24 * 6 * HOUR_NS));
     }
 

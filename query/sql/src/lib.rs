@@ -11,6 +11,7 @@ pub mod position; // Lines and columns to character positions.
 pub mod cursor; // FETCH and MOVE.
 pub mod comments; // Comments after select items.
 pub mod parse; // Text to statements.
+pub mod ddl; // Statements that make and drop schemas and tables.
 pub mod definition; // A probe's text, taken apart and put together.
 pub mod parameters; // $1 and what it stands for.
 pub mod hooks; // Which names are hooks of the kernel.

@@ -116,9 +116,6 @@ impl StatementParser<'_> {
             let with_data = self.take(&["WITH", "DATA"]);
             return Ok(Statement::DropProbe { name, if_exists, with_data });
         }
-        if self.words(&["DROP", "TABLE"]) {
-            return self.drop_table();
-        }
         if self.words(&["EXPLAIN"])
             && let Some(explain) = self.explain_probe()?
         {
@@ -222,19 +219,6 @@ impl StatementParser<'_> {
             return self.parser.expected("AS, SET, ENABLE, DISABLE or RENAME TO", self.parser.peek_token());
         };
         Ok(Statement::AlterProbe { name, change })
-    }
-
-    /// `DROP TABLE name` is ours; lists of names and CASCADE are left to sqlparser, and refused later.
-    fn drop_table(&mut self) -> Result<Statement, ParserError> {
-        let start = self.parser.index();
-        self.take(&["DROP", "TABLE"]);
-        let if_exists = self.take(&["IF", "EXISTS"]);
-        let name = self.table_name()?;
-        if matches!(self.parser.peek_token().token, Token::SemiColon | Token::EOF) {
-            return Ok(Statement::DropTable { name, if_exists });
-        }
-        self.rewind(start);
-        self.parser.parse_statement().map(|statement| Statement::Sql(Box::new(statement)))
     }
 
     fn explain_probe(&mut self) -> Result<Option<Statement>, ParserError> {
@@ -421,7 +405,6 @@ mod tests {
     fn our_statements_are_recognised_and_the_rest_is_sql() {
         for (text, expected) in [
             ("drop probe if exists x with data", "DropProbe"),
-            ("DROP TABLE public.x", "DropTable"),
             ("DROP TABLE a, b", "Sql(Drop"),
             ("SHOW PROBES", "ShowProbes"),
             ("SHOW CREATE PROBE x", "ShowCreateProbe"),

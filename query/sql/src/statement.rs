@@ -28,13 +28,6 @@ pub enum Statement {
         /// Drops the probe's table too.
         with_data: bool,
     },
-    /// `DROP TABLE [IF EXISTS] name`
-    DropTable {
-        /// The table.
-        name: Ident,
-        /// No error when it does not exist.
-        if_exists: bool,
-    },
     /// `EXPLAIN [VERBOSE | ANALYZE] CREATE PROBE …` and `EXPLAIN [VERBOSE | ANALYZE] PROBE name`
     ExplainProbe {
         /// What is explained.

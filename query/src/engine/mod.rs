@@ -9,6 +9,8 @@ mod names; // Table names to providers.
 pub mod views; // Views that come with us.
 mod built_in_views; // Their definitions.
 mod plan; // From a tree to a logical plan.
+mod stored_views; // Views that users make.
+mod insert; // INSERT: prepared, run, and committed.
 mod explain; // EXPLAIN as one text column.
 mod stream; // Rows as they come, until cancelled or too late.
 mod errors; // The planner's errors in PostgreSQL's codes.
@@ -34,6 +36,7 @@ use probepilot_sql::SqlError;
 use tokio::sync::watch;
 
 use crate::functions;
+use crate::insert::Lanes;
 use crate::losses::Book;
 use crate::rewrite::SubqueriesToJoins;
 use crate::scan::{Pin, store_url};
@@ -99,6 +102,9 @@ pub struct Engine {
     queries: Arc<Queries>,
     /// What was lost, for the notices at the end of queries.
     losses: Book,
+    /// The log, for rows that are inserted.
+    rows: Arc<dyn Rows>,
+    lanes: Lanes,
     /// What every statement's state is cloned from.
     state: SessionState,
     next_process_id: AtomicI32,
@@ -133,7 +139,8 @@ impl Engine {
         let state = state(store, memory_bytes, spill_dir, spill_bytes_max)
             .map_err(|error| SqlError::internal("the query engine could not be set up", error))?;
         let tail = Arc::new(Tail::default());
-        let feed = Feed::start(Arc::clone(&tail), rows, stream.clone(), manifest.clone(), tail_bytes).await?;
+        let feed =
+            Feed::start(Arc::clone(&tail), Arc::clone(&rows), stream.clone(), manifest.clone(), tail_bytes).await?;
         let queries = Arc::new(Queries::default());
         live_tables.extend(system::tables(&queries, &tail, &manifest, &stream));
         Ok(Arc::new(Engine {
@@ -146,6 +153,8 @@ impl Engine {
             version,
             queries,
             losses: Book::default(),
+            rows,
+            lanes: Lanes::new(session::unix_ns().cast_unsigned()),
             state,
             next_process_id: AtomicI32::new(1),
             feed,

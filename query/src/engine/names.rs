@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
-use probepilot_catalog::manifest::Manifest;
+use probepilot_catalog::manifest::{Manifest, Table, View};
 use probepilot_catalog::ports::LiveTable;
 use probepilot_catalog::table::TableName;
 use probepilot_sql::{SqlError, SqlState, hooks};
 
 use super::nearest;
-use super::views::{self, View};
+use super::views;
 use crate::pg_catalog;
 use crate::scan::{LiveProvider, StoredTable};
 
@@ -20,19 +20,29 @@ pub(super) struct Names {
     pub search_path: Vec<String>,
     pub manifest: Arc<Manifest>,
     pub live_tables: Vec<Arc<dyn LiveTable>>,
+    /// Views around the place.
+    pub depth: usize,
 }
 
 /// What a name stands for.
 pub(super) enum Named {
     /// A table.
     Table(Arc<dyn TableProvider>),
-    /// A view that comes with us.
-    View(&'static View),
+    /// A view that a user made.
+    Stored(Arc<View>),
+    /// A view that comes with us, unless a user made one of its name.
+    BuiltIn(&'static views::View),
 }
 
 impl Names {
     /// What a name in a statement stands for: 42P01 when there is nothing, 3F000 or 0A000 for its schema or database.
     pub fn resolve(&self, name: &TableReference) -> Result<Named, SqlError> {
+        let schema = self.schema_of(name)?;
+        self.find(&schema, name.table()).ok_or_else(|| self.not_found(name))
+    }
+
+    /// The schema in which a name is found; errors as for [`Names::resolve`].
+    pub fn schema_of(&self, name: &TableReference) -> Result<String, SqlError> {
         if let Some(database) = name.catalog()
             && database != self.database
         {
@@ -40,12 +50,23 @@ impl Names {
             return Err(SqlError::unsupported(message));
         }
         match name.schema() {
-            Some(schema) => self.find(schema, name.table()),
+            Some(schema) => self.find(schema, name.table()).map(|_| schema.to_owned()),
             None => std::iter::once(pg_catalog::PG_CATALOG)
                 .chain(self.search_path.iter().map(String::as_str))
-                .find_map(|schema| self.find(schema, name.table())),
+                .find(|schema| self.find(schema, name.table()).is_some())
+                .map(str::to_owned),
         }
         .ok_or_else(|| self.not_found(name))
+    }
+
+    /// The stored table that a name stands for: what can be inserted into.
+    pub fn stored(&self, name: &TableReference) -> Result<Arc<Table>, SqlError> {
+        let found = TableName { schema: self.schema_of(name)?, name: name.table().to_owned() };
+        self.manifest.tables.get(&found).cloned().ok_or_else(|| {
+            let message = format!("cannot insert into \"{}\"", name.table());
+            SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                .detail("Its rows are made when they are read.")
+        })
     }
 
     fn find(&self, schema: &str, table: &str) -> Option<Named> {
@@ -59,7 +80,8 @@ impl Names {
         if let Some(table) = self.manifest.tables.get(&name) {
             return Some(Named::Table(Arc::new(StoredTable::new(table))));
         }
-        views::find(schema, table).map(Named::View)
+        let stored = self.manifest.views.get(&name).cloned().map(Named::Stored);
+        stored.or_else(|| views::find(schema, table).map(Named::BuiltIn))
     }
 
     /// Says whether there is a table of this name.
@@ -88,7 +110,7 @@ impl Names {
     fn known(&self) -> Vec<String> {
         let stored = self.manifest.tables.keys().cloned();
         let live = self.live_tables.iter().map(|table| table.name());
-        let views = views::all().iter().map(View::table_name);
+        let views = self.manifest.views.keys().cloned().chain(views::all().iter().map(views::View::table_name));
         let mut names: Vec<String> = stored.chain(live).chain(views).map(|name| name.to_string()).collect();
         names.extend(pg_catalog::table_names());
         names.sort();

@@ -15,13 +15,13 @@ use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanne
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast;
+use probepilot_catalog::manifest::View;
 use probepilot_catalog::table::PUBLIC;
 use probepilot_sql::statement::Statement;
 use probepilot_sql::{SqlError, SqlState, position};
 
 use super::names::{Named, Names};
-use super::nearest;
-use super::views::View;
+use super::{errors, nearest, stored_views, views};
 use crate::functions::types::Types;
 use crate::rewrite;
 
@@ -73,10 +73,6 @@ pub(super) fn plan(
     Ok((plan, schema, parameters))
 }
 
-fn external(error: SqlError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
-}
-
 /// The types of `$1`, `$2`, …: the client's, else what the plan implies, else text.
 fn parameters(plan: &LogicalPlan, given: &[Option<DataType>]) -> Result<Vec<DataType>> {
     let inferred = plan.get_parameter_types()?;
@@ -122,14 +118,35 @@ fn parser_options() -> ParserOptions {
     ParserOptions::new().with_collect_spans(true).with_default_null_ordering(NullOrdering::NullsMax)
 }
 
+pub(super) fn external(error: SqlError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
 struct Provider<'a> {
     state: &'a SessionState,
     names: &'a Names,
 }
 
 impl Provider<'_> {
-    /// A view's query, planned: the statement's own plan goes on below it, down to the tables.
-    fn view(&self, view: &View) -> Result<Arc<dyn TableSource>> {
+    /// A user's view's query, planned: the statement's own plan goes on below it, down to the tables.
+    fn stored(&self, view: &View) -> Result<Arc<dyn TableSource>> {
+        let names = stored_views::names(view, self.names).map_err(external)?;
+        let text = stored_views::text(view);
+        let planned = || {
+            let Statement::Sql(mut statement) = probepilot_sql::parse_one(&text).map_err(external)? else {
+                return plan_err!("the view {} is no query", view.name);
+            };
+            rewrite::rewrite(&mut statement, &text).map_err(external)?;
+            let provider = Provider { state: self.state, names: &names };
+            SqlToRel::new_with_options(&provider, parser_options()).sql_statement_to_plan(*statement)
+        };
+        // What is wrong in the view has no place in the statement.
+        let plan = planned().map_err(|error| external(stored_views::within(view, errors::translate(error, &text))))?;
+        Ok(provider_as_source(Arc::new(ViewTable::new(plan, Some(view.definition.sql.clone())))))
+    }
+
+    /// The same for a view that comes with us.
+    fn built_in(&self, view: &views::View) -> Result<Arc<dyn TableSource>> {
         let text = view.query(|table| self.names.has_table(table));
         let Statement::Sql(mut statement) = probepilot_sql::parse_one(&text).map_err(external)? else {
             return plan_err!("the view {} is no query", view.name);
@@ -142,6 +159,7 @@ impl Provider<'_> {
             search_path: vec![PUBLIC.to_owned()],
             manifest: Arc::clone(manifest),
             live_tables: live_tables.clone(),
+            depth: self.names.depth + 1,
         };
         let provider = Provider { state: self.state, names: &names };
         let planner = SqlToRel::new_with_options(&provider, parser_options());
@@ -154,7 +172,8 @@ impl ContextProvider for Provider<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         match self.names.resolve(&name).map_err(external)? {
             Named::Table(provider) => Ok(provider_as_source(provider)),
-            Named::View(view) => self.view(view),
+            Named::Stored(view) => self.stored(&view),
+            Named::BuiltIn(view) => self.built_in(view),
         }
     }
 

@@ -16,12 +16,14 @@ use probepilot_catalog::ports::RowStream;
 use probepilot_sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
+use super::insert::Insert;
 use super::names::Names;
 use super::queries::{Query, Running};
 use super::settings::{self, Settings};
 use super::statement::Statement;
 use super::stream::{self, Deadline};
 use super::{Engine, errors, explain, plan};
+use crate::insert::Pending;
 
 /// Who a session is for.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub struct SessionShared {
     pub options: SessionOptions,
     /// Its settings.
     pub settings: Mutex<Settings>,
+    /// Rows that its transaction has inserted and not committed.
+    pub pending: Mutex<Pending>,
     /// When it began, Unix time.
     pub started_unix_ns: i64,
 }
@@ -54,8 +58,8 @@ pub struct SessionShared {
 /// One connection's session.
 #[derive(Debug)]
 pub struct Session {
-    engine: Arc<Engine>,
-    shared: Arc<SessionShared>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) shared: Arc<SessionShared>,
     /// Whether statements end after `statement_timeout` by themselves.
     timed: bool,
 }
@@ -71,13 +75,14 @@ pub struct Prepared {
     pub returns_rows: bool,
     /// The command tag without counts: `SELECT`, `SHOW`, `EXPLAIN`, `SET`, `RESET`.
     pub tag: &'static str,
-    text: Arc<str>,
-    work: Work,
+    pub(super) text: Arc<str>,
+    pub(super) work: Work,
 }
 
 #[derive(Clone, Debug)]
-enum Work {
+pub(super) enum Work {
     Query(LogicalPlan),
+    Insert(Box<Insert>),
     Explain { plan: LogicalPlan, options: explain::Options },
     Show { name: String },
     ShowAll,
@@ -91,7 +96,12 @@ impl Session {
         settings.set_initial("application_name", &options.application_name);
         settings.set_initial("session_authorization", &options.user);
         settings.set_initial("is_superuser", if options.role == "admin" { "on" } else { "off" });
-        let shared = SessionShared { options, settings: Mutex::new(settings), started_unix_ns: unix_ns() };
+        let shared = SessionShared {
+            options,
+            settings: Mutex::new(settings),
+            pending: Mutex::default(),
+            started_unix_ns: unix_ns(),
+        };
         Session { engine, shared: Arc::new(shared), timed: true }
     }
 
@@ -144,11 +154,12 @@ impl Session {
                 let schema = text_columns(&["QUERY PLAN"]);
                 Ok(Prepared { schema, parameters, returns_rows: true, tag: "EXPLAIN", text, work })
             }
+            Ast::Insert(insert) => self.prepare_insert(text, insert, parameter_types),
             other => prepare_setting(text, other),
         }
     }
 
-    fn plan(
+    pub(super) fn plan(
         &self,
         text: &Arc<str>,
         statement: &Ast,
@@ -160,7 +171,7 @@ impl Session {
     }
 
     /// The state a statement is planned or run with: the engine's, with the session's zone and a new snapshot.
-    fn state(&self) -> (Statement, SessionState) {
+    pub(super) fn state(&self) -> (Statement, SessionState) {
         let statement = Statement::start(&self.engine, &self.shared);
         let mut state = self.engine.state().clone();
         let zone = self.shared.settings.lock().known("TimeZone");
@@ -174,12 +185,13 @@ impl Session {
         (statement, state)
     }
 
-    fn names(&self, statement: &Statement) -> Names {
+    pub(super) fn names(&self, statement: &Statement) -> Names {
         Names {
             database: self.shared.options.database.clone(),
             search_path: self.shared.settings.lock().search_path(),
             manifest: Arc::clone(statement.pin().manifest()),
             live_tables: self.engine.live_tables().to_vec(),
+            depth: 0,
         }
     }
 
@@ -194,6 +206,7 @@ impl Session {
             ));
         }
         match work {
+            Work::Insert(_) => Err(SqlError::internal("an INSERT was run as a query", "it gives no rows")),
             Work::Query(plan) => {
                 let (running, deadline) = self.start(text);
                 let caught_up =
@@ -274,7 +287,7 @@ impl Session {
     }
 
     /// Lists the statement as running, from now.
-    fn start(&self, text: &Arc<str>) -> (Running, Option<Deadline>) {
+    pub(super) fn start(&self, text: &Arc<str>) -> (Running, Option<Deadline>) {
         let SessionOptions { user, role: _, database, application_name: _, client_address, process_id } =
             self.shared.options.clone();
         let (application_name, timeout) = {

@@ -33,7 +33,7 @@ struct Inner {
 impl Statement {
     /// A statement that starts now: it sees what is in tail and manifest at this moment.
     pub(super) fn start(engine: &Arc<Engine>, session: &Arc<SessionShared>) -> Statement {
-        let pin = engine.pin();
+        let pin = engine.pin().with_own(session.pending.lock().batches());
         let (engine, session) = (Arc::clone(engine), Arc::clone(session));
         Statement {
             inner: Arc::new(Inner { engine, session, pin, catalog: OnceLock::new(), scanned: Mutex::default() }),

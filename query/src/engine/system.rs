@@ -160,7 +160,7 @@ impl LiveTable for TablesTable {
                 numbers(each().map(|facts| Some(facts.bytes))),
                 times(each().map(|facts| facts.bounds.map(|(oldest, _)| oldest))),
                 times(each().map(|facts| facts.bounds.map(|(_, newest)| newest))),
-                numbers(each().map(|facts| Some(facts.retention_seconds()))),
+                numbers(each().map(|facts| facts.retention_seconds())),
                 numbers(each().map(|facts| facts.table.settings.bytes_max)),
                 numbers(each().map(|facts| facts.bytes_per_day())),
                 texts(each().map(|facts| facts.table.definition.comment.as_ref())),
@@ -192,9 +192,10 @@ impl Facts {
         }
     }
 
-    fn retention_seconds(&self) -> u64 {
+    /// `None` is without end.
+    fn retention_seconds(&self) -> Option<u64> {
         let days = self.table.definition.kind.retention_days_default();
-        self.table.settings.retention_seconds.unwrap_or(u64::from(days) * DAY_SECONDS)
+        self.table.settings.retention_seconds.or(days.map(|days| u64::from(days) * DAY_SECONDS))
     }
 
     fn bytes_per_day(&self) -> Option<u64> {

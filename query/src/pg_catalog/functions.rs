@@ -56,6 +56,8 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
             }
             let relation = oid(&arguments[0]).and_then(|oid| statement.catalog().relation(oid));
             let comment = relation.filter(|_| catalog == "pg_class").and_then(|relation| relation.comment.clone());
+            let schema = oid(&arguments[0]).filter(|_| catalog == "pg_namespace");
+            let comment = comment.or_else(|| schema.and_then(|oid| statement.catalog().schema_comment(oid)));
             Ok(ScalarValue::Utf8(comment))
         }),
         ByRow::new("col_description", 2, 2, TEXT, |statement, arguments| {

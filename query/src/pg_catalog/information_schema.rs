@@ -17,7 +17,7 @@ pub fn tables(snapshot: &Snapshot) -> Vec<Row> {
         row! {
             table_catalog: snapshot.database.as_str(), table_schema: relation.schema.as_str(),
             table_name: relation.name.as_str(), table_type: if relation.kind == 'v' { "VIEW" } else { "BASE TABLE" },
-            is_insertable_into: "NO", is_typed: "NO",
+            is_insertable_into: if relation.insertable { "YES" } else { "NO" }, is_typed: "NO",
         }
     });
     rows.collect()
@@ -60,13 +60,18 @@ pub fn columns(snapshot: &Snapshot) -> Vec<Row> {
                     .find(|known| known.array == attribute.type_oid)
                     .map_or_else(String::new, |element| format!("_{}", element.name)),
             };
-            let (bits, radix, scale) = precision(&udt);
+            let (mut bits, mut radix, mut scale) = precision(&udt);
+            if udt == "numeric" && attribute.modifier > 4 {
+                let digits = i64::from(attribute.modifier - 4);
+                (bits, radix, scale) = (Some(digits >> 16), Some(10), Some(digits & 0xffff));
+            }
+            let characters = (udt == "varchar" && attribute.modifier > 4).then(|| i64::from(attribute.modifier - 4));
             let time = ["timestamp", "timestamptz", "time", "timetz"].contains(&udt.as_str());
             rows.push(row! {
                 table_catalog: snapshot.database.as_str(), table_schema: relation.schema.as_str(),
                 table_name: relation.name.as_str(), column_name: attribute.name.as_str(),
                 ordinal_position: index as i64 + 1, is_nullable: if attribute.nullable { "YES" } else { "NO" },
-                data_type: known.map_or("ARRAY", |known| known.shown), numeric_precision: bits,
+                data_type: known.map_or("ARRAY", |known| known.shown), character_maximum_length: characters, numeric_precision: bits,
                 numeric_precision_radix: radix, numeric_scale: scale,
                 datetime_precision: if time { Some(6) } else if udt == "date" { Some(0) } else { None },
                 udt_catalog: snapshot.database.as_str(), udt_schema: "pg_catalog", udt_name: udt,

@@ -2,7 +2,7 @@
 
 use super::cells::{Cell, Row};
 use super::snapshot::{OWNER_OID, Snapshot, collation_of};
-use super::{INFORMATION_SCHEMA, PG_CATALOG, built_in};
+use super::{INFORMATION_SCHEMA, PG_CATALOG, built_in, types};
 use crate::engine::settings::Kind;
 
 /// The access method of tables: clients know no other.
@@ -60,7 +60,8 @@ pub fn attribute(snapshot: &Snapshot) -> Vec<Row> {
                 attlen: attribute.length,
                 attnum: index as i64 + 1,
                 attcacheoff: -1,
-                atttypmod: -1,
+                atttypmod: i64::from(attribute.modifier),
+                attndims: i64::from(types::is_array(attribute.type_oid)),
                 attbyval: (1..=8).contains(&attribute.length),
                 attalign: if attribute.length == 8 { "d" } else { "i" },
                 attstorage: if attribute.length < 0 { "x" } else { "p" },
@@ -130,6 +131,10 @@ pub fn users(snapshot: &Snapshot) -> Vec<Row> {
 
 pub fn description(snapshot: &Snapshot) -> Vec<Row> {
     let mut rows = built_in::descriptions();
+    for (schema, comment) in &snapshot.schema_comments {
+        let oid = snapshot.schema_oid(schema);
+        rows.push(row! { objoid: oid, classoid: 2615, objsubid: 0, description: comment.as_str() });
+    }
     for relation in &snapshot.relations {
         let of = |number: i64, text: &str| {
             row! { objoid: relation.oid, classoid: PG_CLASS, objsubid: number, description: text }

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use probepilot_catalog::table::{Column, PUBLIC, SYSTEM, TableName};
+use probepilot_catalog::manifest::View;
+use probepilot_catalog::table::{Column, PUBLIC, SYSTEM, TableKind, TableName};
 use probepilot_sql::SqlType;
 
 use super::cells::CellType;
 use super::{INFORMATION_SCHEMA, PG_CATALOG};
 use super::{built_in, definitions, types};
 use crate::engine::session::SessionShared;
-use crate::engine::views::{self, View};
+use crate::engine::views;
 use crate::engine::{Account, Engine};
 use crate::scan::Pin;
 
@@ -25,6 +26,8 @@ pub struct Attribute {
     pub name: String,
     pub type_oid: u32,
     pub length: i16,
+    /// Numbers in brackets, -1 for none.
+    pub modifier: i32,
     pub nullable: bool,
     pub comment: Option<String>,
 }
@@ -39,6 +42,8 @@ pub struct Relation {
     pub kind: char,
     pub attributes: Vec<Attribute>,
     pub comment: Option<String>,
+    /// Whether clients may insert.
+    pub insertable: bool,
     /// Rows, when they are known.
     pub rows: Option<f64>,
     pub bytes: i64,
@@ -54,6 +59,8 @@ pub struct Snapshot {
     pub(super) search_path: Vec<String>,
     /// Every schema with its oid.
     pub(super) schemas: Vec<(String, u32)>,
+    /// What users say of their schemas.
+    pub(super) schema_comments: BTreeMap<String, String>,
     pub(super) relations: Vec<Relation>,
     pub(super) accounts: Vec<(u32, Account)>,
     pub(super) settings: Vec<(&'static crate::engine::settings::Setting, String)>,
@@ -96,12 +103,16 @@ impl Snapshot {
                 Relation {
                     rows: Some((rows + tail as u64) as f64),
                     bytes: bytes as i64,
+                    insertable: table.definition.kind == TableKind::Inserted,
                     ..relation(name, &table.definition.columns, table.definition.comment.clone())
                 },
             );
         }
+        for (name, view) in &pin.manifest().views {
+            found.insert(name.clone(), stored_view(view));
+        }
         for view in views::all() {
-            let relation = view_relation(view, view.query(|table| found.contains_key(table)));
+            let relation = built_in_view(view, view.query(|table| found.contains_key(table)));
             found.entry(view.table_name()).or_insert(relation);
         }
         let mut relations: Vec<Relation> = definitions::all().iter().map(definitions::Definition::relation).collect();
@@ -112,11 +123,16 @@ impl Snapshot {
         }));
 
         let mut schemas: Vec<(String, u32)> = SCHEMAS.map(|(name, oid)| (name.to_owned(), oid)).into();
-        for relation in &relations {
-            if !schemas.iter().any(|(name, _)| *name == relation.schema) {
-                schemas.push((relation.schema.clone(), stable_oid("schema", &relation.schema, &mut used)));
+        let made = pin.manifest().schemas.keys();
+        for schema in made.chain(relations.iter().map(|relation| &relation.schema)) {
+            if !schemas.iter().any(|(name, _)| name == schema) {
+                schemas.push((schema.clone(), stable_oid("schema", schema, &mut used)));
             }
         }
+
+        let commented = pin.manifest().schemas.iter();
+        let schema_comments =
+            commented.filter_map(|(name, schema)| Some((name.clone(), schema.comment.clone()?))).collect();
 
         let mut accounts = engine.accounts();
         let options = &session.options;
@@ -134,6 +150,7 @@ impl Snapshot {
             database_oid: 5,
             search_path: settings.search_path(),
             schemas,
+            schema_comments,
             relations,
             accounts: accounts.collect(),
             settings: settings.all(),
@@ -144,6 +161,12 @@ impl Snapshot {
     /// A schema's oid, 0 when there is none of the name.
     pub fn schema_oid(&self, name: &str) -> u32 {
         self.schemas.iter().find(|(schema, _)| schema == name).map_or(0, |(_, oid)| *oid)
+    }
+
+    /// A schema's comment.
+    pub fn schema_comment(&self, oid: u32) -> Option<String> {
+        let (name, _) = self.schemas.iter().find(|(_, known)| *known == oid)?;
+        self.schema_comments.get(name).cloned()
     }
 
     /// The relation with this oid.
@@ -195,6 +218,7 @@ fn relation(name: &TableName, columns: &[Column], comment: Option<String>) -> Re
         name: column.name.clone(),
         type_oid: column.sql_type.oid(),
         length: column.sql_type.length(),
+        modifier: column.sql_type.modifier(),
         nullable: column.nullable,
         comment: column.comment.clone(),
     });
@@ -205,13 +229,15 @@ fn relation(name: &TableName, columns: &[Column], comment: Option<String>) -> Re
         kind: 'r',
         attributes: attributes.collect(),
         comment: comment.filter(|comment| !comment.is_empty()),
+        insertable: false,
         rows: None,
         bytes: 0,
         definition: None,
     }
 }
 
-fn view_relation(view: &View, query: String) -> Relation {
+/// A view that comes with us.
+fn built_in_view(view: &views::View, query: String) -> Relation {
     let attributes = view.columns.iter().map(|column| {
         let known = types::TYPES.iter().find(|known| known.name == column.type_name);
         let known = known.expect("the types of views' columns are PostgreSQL's");
@@ -219,6 +245,7 @@ fn view_relation(view: &View, query: String) -> Relation {
             name: column.name.to_owned(),
             type_oid: known.oid,
             length: known.length,
+            modifier: -1,
             nullable: true,
             comment: Some(column.comment.to_owned()),
         }
@@ -230,9 +257,39 @@ fn view_relation(view: &View, query: String) -> Relation {
         kind: 'v',
         attributes: attributes.collect(),
         comment: Some(view.comment.to_owned()),
+        insertable: false,
         rows: None,
         bytes: 0,
         definition: Some(query),
+    }
+}
+
+/// A view that a user made.
+fn stored_view(view: &View) -> Relation {
+    let attributes = view.definition.columns.iter().map(|column| {
+        let stored = SqlType::from_sql(&column.sql_type);
+        let bare = column.sql_type.split('(').next().unwrap_or_default();
+        let oid = stored.map(SqlType::oid).or_else(|| types::oid_of(bare)).unwrap_or(SqlType::Text.oid());
+        Attribute {
+            name: column.name.clone(),
+            type_oid: oid,
+            length: types::TYPES.iter().find(|known| known.oid == oid).map_or(-1, |known| known.length),
+            modifier: stored.map_or(-1, SqlType::modifier),
+            nullable: true,
+            comment: column.comment.clone(),
+        }
+    });
+    Relation {
+        oid: 0,
+        schema: view.name.schema.clone(),
+        name: view.name.name.clone(),
+        kind: 'v',
+        attributes: attributes.collect(),
+        comment: view.comment.clone(),
+        insertable: false,
+        rows: None,
+        bytes: 0,
+        definition: Some(format!(" {};", view.definition.sql)),
     }
 }
 
@@ -245,6 +302,7 @@ impl definitions::Definition {
                 name: column.name.to_owned(),
                 type_oid: oid,
                 length: types::TYPES.iter().find(|known| known.oid == oid).map_or(-1, |known| known.length),
+                modifier: -1,
                 nullable: !matches!(column.cell_type, CellType::Oid | CellType::Name),
                 comment: None,
             }
@@ -256,6 +314,7 @@ impl definitions::Definition {
             kind: if self.schema == INFORMATION_SCHEMA { 'v' } else { 'r' },
             attributes: attributes.collect(),
             comment: None,
+            insertable: false,
             rows: None,
             bytes: 0,
             definition: None,

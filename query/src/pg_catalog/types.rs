@@ -83,6 +83,11 @@ pub fn shown(oid: u32, modifier: Option<i64>) -> String {
     }
 }
 
+/// Whether a type is a list of another.
+pub fn is_array(oid: u32) -> bool {
+    TYPES.iter().any(|known| known.array == oid)
+}
+
 /// The oid of a type by any of its names.
 pub fn oid_of(name: &str) -> Option<u32> {
     let name = name.trim();

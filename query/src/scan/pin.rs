@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use probepilot_catalog::batch::Batch;
 use probepilot_catalog::manifest::Manifest;
 use probepilot_catalog::table::TableId;
 use tokio::sync::watch;
@@ -17,6 +18,8 @@ pub struct Pin {
     tail: TailPin,
     manifest: Arc<Manifest>,
     committed: u64,
+    /// Rows that the session has inserted in its transaction: nobody else sees them yet.
+    own: Vec<(TableId, Arc<Run>)>,
 }
 
 impl Pin {
@@ -25,7 +28,14 @@ impl Pin {
         let tail = tail.pin();
         let manifest = Arc::clone(&manifest.borrow());
         let committed = manifest.committed(stream);
-        Pin { tail, manifest, committed }
+        Pin { tail, manifest, committed, own: Vec::new() }
+    }
+
+    /// Shows the session's own rows too, behind all others.
+    pub fn with_own(mut self, batches: &[Batch]) -> Pin {
+        self.own =
+            batches.iter().map(|batch| (batch.table, Arc::new(Run::of_transaction(batch.rows.clone())))).collect();
+        self
     }
 
     /// The lake's state.
@@ -40,6 +50,8 @@ impl Pin {
 
     /// The table's rows that no segment of this snapshot holds, oldest first.
     pub fn tail_runs(&self, table: TableId) -> Vec<Arc<Run>> {
-        self.tail.runs(table).iter().filter_map(|run| run.after(self.committed)).collect()
+        let shared = self.tail.runs(table).iter().filter_map(|run| run.after(self.committed));
+        let own = self.own.iter().filter(|(of, _)| *of == table).map(|(_, run)| Arc::clone(run));
+        shared.chain(own).collect()
     }
 }

@@ -90,7 +90,7 @@ impl TableProvider for StoredTable {
         let table = self.at_snapshot(statement)?;
         let predicate = predicate(state, &self.schema, filters)?;
 
-        if table.definition.kind != TableKind::Health {
+        if !matches!(table.definition.kind, TableKind::Health | TableKind::Inserted) {
             statement.reads(Scanned { table: table.definition.name.clone(), range: TimeRange::of(filters) });
         }
         let kept_segments = kept_segments(&table, predicate.as_ref());

@@ -11,7 +11,7 @@ use datafusion::common::{Column, ColumnStatistics, ScalarValue, Statistics};
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion_pruning::PruningPredicateBuilder;
 use probepilot_catalog::manifest::{Bound, Segment, Table};
-use probepilot_catalog::table::TIME_COLUMN;
+use probepilot_catalog::table::time_column;
 
 use crate::tail::Run;
 
@@ -53,12 +53,12 @@ impl SegmentBounds<'_> {
         array_of(data_type, self.segments.iter().map(|segment| pick(segment, *id)))
     }
 
-    fn is_time(column: &Column) -> bool {
-        column.name == TIME_COLUMN
+    fn is_time(&self, column: &Column) -> bool {
+        time_column(&self.table.schema).is_some_and(|index| self.table.schema.field(index).name() == &column.name)
     }
 
     fn times(&self, pick: fn(&Segment) -> i64) -> Option<ArrayRef> {
-        let field = self.table.schema.field_with_name(TIME_COLUMN).ok()?;
+        let field = self.table.schema.field(time_column(&self.table.schema)?);
         array_of(field.data_type(), self.segments.iter().map(|segment| Some(Bound::Int(pick(segment)))))
     }
 }
@@ -91,14 +91,14 @@ fn scalar(bound: &Bound, data_type: &DataType) -> Option<ScalarValue> {
 
 impl PruningStatistics for SegmentBounds<'_> {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
-        if Self::is_time(column) {
+        if self.is_time(column) {
             return self.times(|segment| segment.time_min);
         }
         self.bounds(column, |segment, id| segment.bounds.iter().find(|bounds| bounds.column_id == id)?.min.clone())
     }
 
     fn max_values(&self, column: &Column) -> Option<ArrayRef> {
-        if Self::is_time(column) {
+        if self.is_time(column) {
             return self.times(|segment| segment.time_max);
         }
         self.bounds(column, |segment, id| segment.bounds.iter().find(|bounds| bounds.column_id == id)?.max.clone())
@@ -109,7 +109,7 @@ impl PruningStatistics for SegmentBounds<'_> {
     }
 
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
-        if Self::is_time(column) {
+        if self.is_time(column) {
             return Some(Arc::new(UInt64Array::from(vec![0; self.segments.len()])));
         }
         let index = self.table.schema.index_of(&column.name).ok()?;
@@ -138,10 +138,10 @@ pub(super) struct RunBounds<'a> {
 
 impl RunBounds<'_> {
     fn times(&self, column: &Column, pick: fn((i64, i64)) -> i64) -> Option<ArrayRef> {
-        if column.name != TIME_COLUMN {
+        let field = self.schema.field(time_column(self.schema)?);
+        if &column.name != field.name() {
             return None;
         }
-        let field = self.schema.field_with_name(TIME_COLUMN).ok()?;
         array_of(field.data_type(), self.runs.iter().map(|run| run.time_bounds().map(|both| Bound::Int(pick(both)))))
     }
 }
@@ -174,8 +174,9 @@ impl PruningStatistics for RunBounds<'_> {
 
 /// What the planner is told about a segment. The time bounds and the row count are exact, other bounds are loose.
 pub(super) fn segment_statistics(table: &Table, segment: &Segment) -> Statistics {
-    let columns = table.schema.fields().iter().zip(&table.column_ids).map(|(field, id)| {
-        if field.name() == TIME_COLUMN {
+    let time = time_column(&table.schema);
+    let columns = table.schema.fields().iter().zip(&table.column_ids).enumerate().map(|(index, (field, id))| {
+        if Some(index) == time {
             return time_statistics(field.data_type(), Some((segment.time_min, segment.time_max)));
         }
         let Some(bounds) = segment.bounds.iter().find(|bounds| bounds.column_id == *id) else {

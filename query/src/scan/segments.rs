@@ -15,7 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use probepilot_catalog::manifest::{Segment, Table};
-use probepilot_catalog::table::TIME_COLUMN;
+use probepilot_catalog::table::time_column;
 
 use super::prune::segment_statistics;
 use super::reader::SegmentReaderFactory;
@@ -53,13 +53,17 @@ pub(super) fn scan(
         files.iter().filter_map(|file| file.statistics.as_deref()).collect::<Vec<_>>(),
         &table.schema,
     )?;
-    let by_time = LexOrdering::new([PhysicalSortExpr::new_default(col(TIME_COLUMN, &table.schema)?)])
-        .expect("one expression is an ordering");
-    let groups = groups(files, table, &by_time, state.config().target_partitions())?;
+    let by_time = match time_column(&table.schema) {
+        Some(index) => {
+            LexOrdering::new([PhysicalSortExpr::new_default(col(table.schema.field(index).name(), &table.schema)?)])
+        }
+        None => None,
+    };
+    let groups = groups(files, table, by_time.as_ref(), state.config().target_partitions())?;
     let config = FileScanConfigBuilder::new(store_url(), Arc::new(source))
         .with_file_groups(groups)
         .with_statistics(total)
-        .with_output_ordering(vec![by_time])
+        .with_output_ordering(by_time.into_iter().collect())
         .with_limit(limit)
         .with_projection_indices(projection.cloned())?
         .build();
@@ -88,18 +92,24 @@ fn file(table: &Table, segment: &Segment) -> PartitionedFile {
 fn groups(
     files: Vec<PartitionedFile>,
     table: &Table,
-    by_time: &LexOrdering,
+    by_time: Option<&LexOrdering>,
     partitions: usize,
 ) -> Result<Vec<FileGroup>> {
     if files.len() <= partitions {
         return Ok(files.into_iter().map(|file| FileGroup::new(vec![file])).collect());
     }
     let one = [FileGroup::new(files)];
-    let apart =
-        FileScanConfig::split_groups_by_statistics_with_target_partitions(&table.schema, &one, by_time, partitions)?;
-    // Files that overlap much would need a partition each: order is not worth that many open files.
-    if apart.len() <= partitions {
-        return Ok(apart);
+    if let Some(by_time) = by_time {
+        let apart = FileScanConfig::split_groups_by_statistics_with_target_partitions(
+            &table.schema,
+            &one,
+            by_time,
+            partitions,
+        )?;
+        // Files that overlap much would need a partition each: order is not worth that many open files.
+        if apart.len() <= partitions {
+            return Ok(apart);
+        }
     }
     let [all] = one;
     Ok(all.split_files(partitions))

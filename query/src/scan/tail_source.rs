@@ -15,7 +15,7 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::SchedulingType;
 use datafusion::physical_plan::projection::ProjectionExprs;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, Partitioning};
-use probepilot_catalog::table::TIME_COLUMN;
+use probepilot_catalog::table::time_column;
 
 use super::prune::time_statistics;
 use crate::tail::Run;
@@ -33,7 +33,8 @@ pub(super) fn scan(
         Some((a_min.min(b_min), a_max.max(b_max)))
     });
     let memory = MemorySourceConfig::try_new(&[batches], Arc::clone(schema), projection.cloned())?.with_limit(limit);
-    Ok(DataSourceExec::from_data_source(TailSource { memory, time_bounds: time_bounds.flatten() }))
+    let time = time_column(schema).map(|index| schema.field(index).name().as_str().into());
+    Ok(DataSourceExec::from_data_source(TailSource { memory, time, time_bounds: time_bounds.flatten() }))
 }
 
 /// Rows with the columns the table has now: those that were added since are NULL.
@@ -55,13 +56,18 @@ fn adapt(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
 #[derive(Clone, Debug)]
 struct TailSource {
     memory: MemorySourceConfig,
+    /// The column whose bounds they are.
+    time: Option<Arc<str>>,
     time_bounds: Option<(i64, i64)>,
 }
 
 impl TailSource {
     fn wrap(&self, source: Arc<dyn DataSource>) -> Arc<dyn DataSource> {
         match source.downcast_ref::<MemorySourceConfig>() {
-            Some(memory) => Arc::new(TailSource { memory: memory.clone(), time_bounds: self.time_bounds }),
+            Some(memory) => {
+                let (time, time_bounds) = (self.time.clone(), self.time_bounds);
+                Arc::new(TailSource { memory: memory.clone(), time, time_bounds })
+            }
             None => source,
         }
     }
@@ -98,7 +104,7 @@ impl DataSource for TailSource {
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
         let mut statistics = Arc::unwrap_or_clone(self.memory.partition_statistics(partition)?);
         let schema = Arc::clone(self.memory.eq_properties().schema());
-        if let Ok(index) = schema.index_of(TIME_COLUMN)
+        if let Some(Ok(index)) = self.time.as_ref().map(|time| schema.index_of(time))
             && self.time_bounds.is_some()
             && self.memory.fetch().is_none()
         {

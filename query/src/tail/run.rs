@@ -33,6 +33,11 @@ impl Run {
         Run { rows, pieces, time_bounds }
     }
 
+    /// Rows that are not in the log yet: they stand behind all that are.
+    pub(crate) fn of_transaction(rows: RecordBatch) -> Run {
+        Run::new(u64::MAX, rows, None)
+    }
+
     /// Two neighbours as one, compact in memory; `None` when their columns differ.
     pub(super) fn merge(older: &Run, newer: &Run) -> Option<Run> {
         let schema = older.rows.schema();
@@ -56,7 +61,7 @@ impl Run {
         &self.rows
     }
 
-    /// Earliest and latest `time`, Unix nanoseconds; `None` without such a column.
+    /// Earliest and latest time, Unix nanoseconds; `None` without such a column.
     pub fn time_bounds(&self) -> Option<(i64, i64)> {
         self.time_bounds
     }
@@ -90,7 +95,7 @@ impl Run {
 }
 
 fn time_bounds(rows: &RecordBatch) -> Option<(i64, i64)> {
-    let times = rows.column_by_name(probepilot_catalog::table::TIME_COLUMN)?;
+    let times = rows.column(probepilot_catalog::table::time_column(rows.schema_ref())?);
     let times = times.as_primitive_opt::<TimestampNanosecondType>()?;
     Some((min(times)?, max(times)?))
 }

@@ -136,6 +136,7 @@ impl Lake {
             snapshot: 1,
             watermark: BTreeMap::new(),
             tables: BTreeMap::from([(definition.name, Arc::new(table))]),
+            ..Manifest::default()
         };
         let (manifest, watch) = watch::channel(Arc::new(manifest));
         let log = Log { entries: Arc::default(), head: watch::channel(0).0 };

@@ -28,7 +28,15 @@ impl Connection {
                 self.warn(warning);
                 tag
             }
-            Command::Commit { chain } => self.end_block(true, *chain)?,
+            Command::Commit { chain } => {
+                if self.block.status == Status::Open
+                    && let Err(error) = self.session.commit().await
+                {
+                    self.end_block(false, false)?;
+                    return Err(error.into());
+                }
+                self.end_block(true, *chain)?
+            }
             Command::Rollback { chain } => self.end_block(false, *chain)?,
             Command::Savepoint(name) => {
                 self.block.savepoint(session, name)?;

@@ -78,6 +78,7 @@ impl Connection {
         }
         // From here on the rows are the table's: this cannot stop half way, and is awaited.
         target.finish().await?;
+        self.commit_statement().await?;
         portal.state = State::Finished;
         self.link.outbox.put_tag(&format!("COPY {}", rows.count));
         Ok(())

@@ -92,7 +92,7 @@ impl Connection {
         };
         let command = Command::of(&statement)?;
         self.block.allows(&command)?;
-        self.refuse_changes_in_block(&statement)?;
+        self.refuse_changes_in_block(text, &statement)?;
         let types: Vec<Option<DataType>> = oids.iter().map(|oid| oids::parameter_type(*oid)).collect();
         let plan = match &command {
             Command::Run => Some(self.plan(text, &statement, &types).await?),

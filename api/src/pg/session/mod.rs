@@ -65,6 +65,8 @@ struct Connection {
     reported: [Option<String>; REPORTED.len()],
     /// After an error in the extended protocol everything up to the next Sync is passed over.
     skip_to_sync: bool,
+    /// A Query message is answered: outside a block each of its statements is a transaction of its own.
+    simple: bool,
     /// Whether a Query message has more than one statement: then they are one implicit transaction.
     implicit_block: bool,
     /// The client was told that it may go on, and has not: it is idle.
@@ -110,6 +112,7 @@ pub async fn serve(door: &Arc<Door>, login: Login, shutdown: CancellationToken) 
         block: Block::new(),
         reported: Default::default(),
         skip_to_sync: false,
+        simple: false,
         implicit_block: false,
         idle: false,
     };
@@ -162,6 +165,9 @@ impl Connection {
             Message::Query(text) => self.query(text).await,
             Message::Sync => {
                 self.skip_to_sync = false;
+                if let Err(error) = self.commit_implicit().await {
+                    self.failed(error.into())?;
+                }
                 self.end_implicit();
                 self.ready();
                 Ok(())
@@ -205,6 +211,17 @@ impl Connection {
         }
         self.link.outbox.put_error(Severity::Error, &error);
         Ok(())
+    }
+
+    /// Keeps what a statement of a Query message has inserted, unless there is a block: that the client is told it is done
+    /// means that it is kept.
+    async fn commit_statement(&mut self) -> Result<(), SqlError> {
+        if self.simple { self.commit_implicit().await } else { Ok(()) }
+    }
+
+    /// Keeps what was inserted outside a block.
+    async fn commit_implicit(&mut self) -> Result<(), SqlError> {
+        if self.block.status == Status::Idle { self.session.commit().await } else { Ok(()) }
     }
 
     /// Ends the transaction that single statements make.

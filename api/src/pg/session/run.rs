@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::Expr;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::copy::CopyOutResponse;
 use pgwire::messages::data::{FieldDescription, RowDescription};
+use probepilot_sql::ddl::Ddl;
 use probepilot_sql::statement::{Fetch, Statement};
 use probepilot_sql::{SqlError, SqlState};
 
@@ -43,19 +44,22 @@ impl Connection {
     }
 
     /// Refuses what a ROLLBACK could not take back.
-    pub(super) fn refuse_changes_in_block(&self, statement: &Statement) -> Result<(), SqlError> {
+    pub(super) fn refuse_changes_in_block(&self, text: &str, statement: &Statement) -> Result<(), SqlError> {
+        if self.block.status == Status::Idle {
+            return Ok(());
+        }
         let name = match statement {
             Statement::CreateProbe(_) => "CREATE PROBE",
             Statement::AlterProbe { .. } => "ALTER PROBE",
             Statement::DropProbe { .. } => "DROP PROBE",
-            Statement::DropTable { .. } => "DROP TABLE",
             Statement::AlterTableSet { .. } => "ALTER TABLE",
             Statement::CommentOnProbe { .. } => "COMMENT ON PROBE",
+            Statement::Sql(sql) => match Ddl::of(sql, text)? {
+                Some(ddl) => ddl.tag(),
+                None => return Ok(()),
+            },
             _ => return Ok(()),
         };
-        if self.block.status == Status::Idle {
-            return Ok(());
-        }
         let message = format!("{name} cannot run inside a transaction block");
         Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message)
             .hint("It takes effect at once. In drivers that begin blocks by themselves, turn autocommit on."))
@@ -99,7 +103,7 @@ impl Connection {
         self.block.allows(&command)?;
         match command.as_ref() {
             Command::Run => {
-                self.refuse_changes_in_block(&statement)?;
+                self.refuse_changes_in_block(&portal.prepared.text, &statement)?;
                 if self.open(portal, &statement).await? {
                     self.stream(portal, rows_max, show).await?;
                 }
@@ -159,7 +163,7 @@ impl Connection {
         let plan = portal.prepared.plan.clone().expect("what is run or copied was planned");
         let run = plan.run(portal.parameters.clone());
         // Work on rows can be dropped; a change cannot stop half way, and is awaited.
-        let outcome = if plan.schema().is_some() { self.link.guard(run).await?? } else { run.await? };
+        let outcome = if plan.can_stop() { self.link.guard(run).await?? } else { run.await? };
         match outcome {
             Outcome::Rows { stream, tag } => {
                 let kept = portal.scroll.then(|| Kept::new(Arc::clone(&self.cursor_memory)));
@@ -167,6 +171,7 @@ impl Connection {
                 Ok(true)
             }
             Outcome::Done { tag, notices } => {
+                self.commit_statement().await?;
                 for notice in notices {
                     self.link.outbox.put_notice(Severity::Notice, &SqlError::new(SqlState("00000"), notice));
                 }

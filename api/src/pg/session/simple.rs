@@ -16,10 +16,11 @@ impl Connection {
     pub(super) async fn query(&mut self, text: String) -> Result<(), Failure> {
         self.statements.remove("");
         self.portals.remove("");
+        self.simple = true;
         self.link.begin();
         let done = self.texts(text.into()).await;
         self.link.end();
-        self.implicit_block = false;
+        (self.simple, self.implicit_block) = (false, false);
         if let Err(failure) = done {
             self.failed(failure)?;
         }

@@ -12,6 +12,18 @@ impl Python {
         probepilot_catalog::testing::python().map(Python)
     }
 
+    /// The one with the drivers of PostgreSQL: `PROBEPILOT_PG_CLIENTS_PYTHON`, or what the tests' set-up makes.
+    pub fn with_drivers() -> Option<Python> {
+        let given = std::env::var_os("PROBEPILOT_PG_CLIENTS_PYTHON").map(PathBuf::from);
+        let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+        let python = given.unwrap_or_else(|| home.join(".cache/probepilot/pg-clients-venv/bin/python"));
+        if python.exists() {
+            return Some(Python(python));
+        }
+        println!("skipped: needs {}", python.display());
+        None
+    }
+
     /// Runs a script and returns what it printed, without the last newline. An error fails the test.
     pub fn run(&self, script: &str, arguments: &[&str]) -> String {
         let output = self.command(script, arguments).output().expect("the interpreter starts");

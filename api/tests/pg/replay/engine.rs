@@ -60,6 +60,10 @@ impl Session for EngineSession {
         Err(SqlError::unsupported("only rows that are there are asked for here"))
     }
 
+    async fn commit(&self) -> Result<(), SqlError> {
+        Ok(())
+    }
+
     fn setting(&self, name: &str) -> Option<String> {
         self.0.settings().lock().get(name).ok()
     }

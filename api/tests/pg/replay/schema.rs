@@ -1,6 +1,5 @@
 //! The same tables on both sides: those the clients were recorded with, in the types a column of ours may have.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -150,7 +149,7 @@ pub async fn engine() -> Arc<Engine> {
 
 /// An engine with tables whose rows are made when they are read.
 pub async fn engine_of(live_tables: Vec<Arc<dyn LiveTable>>) -> Arc<Engine> {
-    let manifest = Manifest { snapshot: 1, watermark: BTreeMap::new(), tables: BTreeMap::new() };
+    let manifest = Manifest { snapshot: 1, ..Manifest::default() };
     let options = EngineOptions {
         manifest: watch::channel(Arc::new(manifest)).1,
         store: Arc::new(InMemory::new()),

@@ -37,12 +37,13 @@ fn a_table_is_as_it_was_asked_for_and_its_name_is_taken() {
         let lake = place.lake("/data/").await;
         let settings = TableSettings { retention_seconds: Some(60), bytes_max: Some(1 << 40) };
         let mut every_type = definition("every_type");
-        let columns = SqlType::all().map(|sql_type| Column::new(format!("c_{sql_type:?}"), sql_type, true, "a type"));
+        let columns = SqlType::all().chain(SqlType::all().filter_map(SqlType::array));
+        let columns = columns.map(|sql_type| Column::new(format!("c_{sql_type:?}"), sql_type, true, "a type"));
         every_type.columns.extend(columns);
         let table = lake.create_table(every_type.clone(), settings).await.unwrap();
         assert_eq!(table.definition, every_type);
         assert_eq!(table.settings, settings);
-        assert_eq!(table.column_ids, (1..=15).collect::<Vec<i64>>());
+        assert_eq!(table.column_ids, (1..=36).collect::<Vec<i64>>());
 
         let health = TableDefinition {
             name: TableName::system("probe_health"),
