@@ -51,7 +51,7 @@ fn clients_see_views_with_their_columns() {
                     bucket_counts|bigint[]|||\nbig|boolean|||";
     assert_eq!(described, expected);
     assert_eq!(server.psql("\\dv otel.*"), "otel|v|view|admin");
-    assert_eq!(server.psql("\\dv"), "public|errors|view|admin");
+    assert_eq!(server.psql("\\dv errors"), "public|errors|view|admin");
     assert_eq!(
         server.psql("SELECT definition FROM pg_views WHERE viewname = 'errors'"),
         " SELECT * FROM public.logs WHERE severity_number >= 17;"
