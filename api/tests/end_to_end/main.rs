@@ -6,6 +6,12 @@ mod refusals; // Wrong input and a second server.
 mod rest; // REST with curl.
 mod tables; // Tables that users make.
 mod views; // Views and comments that users make.
+#[allow(dead_code)] // The tests of the door use all of it.
+#[path = "../pg/oracle.rs"]
+mod oracle; // A real PostgreSQL.
+#[allow(dead_code)] // The tests of the door use all of it.
+#[path = "../pg/raw.rs"]
+mod raw; // A client without a driver.
 mod sqllogic; // SQL by example.
 mod kernel_shutdown; // SIGTERM drains and commits.
 mod kernel_fresh; // A query sees what happened before it.

@@ -7,8 +7,6 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::server::Server;
-
 /// A connection without a driver.
 pub struct Raw {
     socket: Box<dyn Socket>,
@@ -107,11 +105,6 @@ pub fn sync() -> Vec<u8> {
 }
 
 impl Raw {
-    /// Opens a socket and says nothing.
-    pub async fn open(server: &Server) -> Raw {
-        Raw::at(server.directory.path(), server.address.port()).await
-    }
-
     /// Opens the socket of a server, ours or another, in a folder.
     pub async fn at(folder: &Path, port: u16) -> Raw {
         let path = folder.join(format!(".s.PGSQL.{port}"));
@@ -124,11 +117,9 @@ impl Raw {
     }
 
     /// Logs in as `admin`; gives what the server said.
-    pub async fn login(server: &Server) -> (Raw, Vec<Reply>) {
-        let mut raw = Raw::open(server).await;
-        raw.send(&startup(196_608, &[("user", "admin"), ("database", "probepilot")])).await;
-        let replies = raw.until_ready().await;
-        (raw, replies)
+    pub async fn log_in(&mut self) -> Vec<Reply> {
+        self.send(&startup(196_608, &[("user", "admin"), ("database", "probepilot")])).await;
+        self.until_ready().await
     }
 
     /// Sends bytes.

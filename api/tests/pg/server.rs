@@ -15,6 +15,7 @@ use tokio_postgres::{Client, NoTls};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{PASSWORD, TestBackend};
+use crate::raw::{Raw, Reply};
 
 /// A door that serves until it is dropped.
 pub struct Server {
@@ -102,4 +103,18 @@ impl Drop for Server {
 /// The SQLSTATE of an error, or the error if it is not the server's.
 pub fn state(error: &tokio_postgres::Error) -> String {
     error.code().map_or_else(|| format!("{error:?}"), |code| code.code().to_owned())
+}
+
+impl Raw {
+    /// Opens a door's socket and says nothing.
+    pub async fn open(server: &Server) -> Raw {
+        Raw::at(server.directory.path(), server.address.port()).await
+    }
+
+    /// Logs in as `admin`; gives what the server said.
+    pub async fn login(server: &Server) -> (Raw, Vec<Reply>) {
+        let mut raw = Raw::open(server).await;
+        let replies = raw.log_in().await;
+        (raw, replies)
+    }
 }

@@ -1,6 +1,5 @@
 //! The states that a window's groups have in the kernel → the rows of that window.
 
-pub mod buckets; // Log-linear buckets: histograms and percentiles.
 pub mod numbers; // Counts, sums, extremes.
 mod group; // One group while it is put together.
 

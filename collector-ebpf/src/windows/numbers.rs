@@ -5,9 +5,9 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 
-use super::buckets::{self, BUCKETS};
 use crate::compile::aggregate::plan::{Cells, Function};
 use crate::decode::ClockOffset;
+use probepilot_sql::buckets::{self, BUCKETS};
 
 /// What is known of some integers.
 #[derive(Clone, Debug, Default, PartialEq)]

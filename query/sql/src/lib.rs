@@ -15,6 +15,7 @@ pub mod ddl; // Statements that make and drop schemas and tables.
 pub mod definition; // A probe's text, taken apart and put together.
 pub mod parameters; // $1 and what it stands for.
 pub mod hooks; // Which names are hooks of the kernel.
+pub mod buckets; // Log-linear buckets of histograms, the same in windows of the kernel and in queries.
 pub mod sample; // What share of rows TABLESAMPLE keeps.
 
 pub use error::{SqlError, SqlState};

@@ -14,6 +14,27 @@ use crate::scan::SegmentError;
 /// The numeric value does not fit its type.
 const NUMERIC_VALUE_OUT_OF_RANGE: SqlState = SqlState("22003");
 
+/// An error in a call of a function, whose place is found by the function's name.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub(crate) struct FunctionError {
+    name: String,
+    error: SqlError,
+}
+
+impl FunctionError {
+    /// The error of a call of `name`.
+    pub(crate) fn wrap(name: &str, error: SqlError) -> DataFusionError {
+        DataFusionError::External(Box::new(FunctionError { name: name.to_owned(), error }))
+    }
+}
+
+/// The function in whose call an error is, and the error.
+pub(super) fn of_function(error: &DataFusionError) -> Option<(&str, SqlError)> {
+    let found = chain(error).find_map(|error| error.downcast_ref::<FunctionError>())?;
+    Some((&found.name, copy(&found.error)))
+}
+
 /// Translates an error of planning or running `text`.
 pub(super) fn translate(error: DataFusionError, text: &str) -> SqlError {
     let at = span(&error).and_then(|span| {
@@ -45,9 +66,12 @@ fn unwrap_sql_error(error: DataFusionError) -> Result<SqlError, DataFusionError>
     match error {
         DataFusionError::External(inner) => match inner.downcast::<SqlError>() {
             Ok(error) => Ok(*error),
-            Err(inner) => match inner.downcast::<DataFusionError>() {
-                Ok(error) => unwrap_sql_error(*error),
-                Err(inner) => Err(DataFusionError::External(inner)),
+            Err(inner) => match inner.downcast::<FunctionError>() {
+                Ok(of_function) => Ok(of_function.error),
+                Err(inner) => match inner.downcast::<DataFusionError>() {
+                    Ok(error) => unwrap_sql_error(*error),
+                    Err(inner) => Err(DataFusionError::External(inner)),
+                },
             },
         },
         DataFusionError::Context(context, inner) => {

@@ -13,7 +13,7 @@ mod stored_views; // Views that users make.
 mod insert; // INSERT: prepared, run, and committed.
 mod explain; // EXPLAIN as one text column.
 mod stream; // Rows as they come, until cancelled or too late.
-mod errors; // The planner's errors in PostgreSQL's codes.
+pub(crate) mod errors; // The planner's errors in PostgreSQL's codes.
 mod nearest; // Names that look alike.
 mod system; // Our own live tables.
 
@@ -36,6 +36,7 @@ use probepilot_sql::SqlError;
 use tokio::sync::watch;
 
 use crate::functions;
+use crate::gapfill::{GapFillPlanner, GapFillRule};
 use crate::insert::Lanes;
 use crate::losses::Book;
 use crate::rewrite::SubqueriesToJoins;
@@ -225,13 +226,16 @@ fn state(
     runtime.register_object_store(store_url().as_ref(), store);
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(SubqueriesToJoins::default()));
+    rules.insert(0, Arc::new(GapFillRule::new(functions::bucket::time_bucket())));
     let mut builder = SessionStateBuilder::new()
         .with_config(config())
         .with_runtime_env(runtime)
         .with_default_features()
-        .with_analyzer_rules(rules);
+        .with_analyzer_rules(rules)
+        .with_query_planner(Arc::new(GapFillPlanner));
     if let Some(planners) = builder.expr_planners() {
         planners.insert(0, Arc::new(functions::literals::ArrayLiterals));
+        planners.insert(0, Arc::new(functions::operators::Operators::new()));
     }
     let state = builder.build();
     functions::register(state)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::TableReference;
@@ -18,11 +18,12 @@ use datafusion::sql::sqlparser::ast;
 use probepilot_catalog::manifest::View;
 use probepilot_catalog::table::PUBLIC;
 use probepilot_sql::statement::Statement;
-use probepilot_sql::{SqlError, SqlState, position};
+use probepilot_sql::{SqlError, SqlState, SqlType, position};
 
 use super::names::{Named, Names};
 use super::{errors, nearest, stored_views, views};
 use crate::functions::types::Types;
+use crate::functions::written;
 use crate::rewrite;
 
 /// Parameters of a statement at most, as in PostgreSQL.
@@ -36,7 +37,7 @@ pub(super) fn plan(
     statement: &ast::Statement,
     parameter_types: &[Option<DataType>],
 ) -> Result<(LogicalPlan, SchemaRef, Vec<DataType>)> {
-    let mut statement = statement.clone();
+    let (mut statement, calls) = (statement.clone(), statement);
     rewrite::rewrite(&mut statement, text).map_err(external)?;
     if let Err(unknown) = rewrite::check_functions(&statement, state) {
         let functions = state.scalar_functions().keys().chain(state.aggregate_functions().keys()).map(String::as_str);
@@ -53,17 +54,18 @@ pub(super) fn plan(
     });
     let mut context = PlannerContext::new().with_prepare_param_data_types(types.collect());
     let planner = SqlToRel::new_with_options(&provider, parser_options());
-    let plan = planner.sql_statement_to_plan_with_context(statement, &mut context)?;
+    let at_call = |error| at_call(error, calls, text);
+    let plan = planner.sql_statement_to_plan_with_context(statement, &mut context).map_err(at_call)?;
     let parameters = parameters(&plan, parameter_types)?;
     // Types are final only after the analyzer (unions, casts of literals).
-    let analyzed = match parameters.is_empty() {
-        true => state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {})?,
+    let bound = match parameters.is_empty() {
+        true => plan.clone(),
         false => {
             let nulls = parameters.iter().map(ScalarValue::try_from).collect::<Result<Vec<_>>>()?;
-            let bound = plan.clone().replace_params_with_values(&ParamValues::from(nulls))?;
-            state.analyzer().execute_and_check(bound, state.config_options(), |_, _| {})?
+            plan.clone().replace_params_with_values(&ParamValues::from(nulls))?
         }
     };
+    let analyzed = state.analyzer().execute_and_check(bound, state.config_options(), |_, _| {}).map_err(at_call)?;
     let fields = analyzed
         .schema()
         .fields()
@@ -71,6 +73,15 @@ pub(super) fn plan(
         .map(|field| field.as_ref().clone().with_name(rewrite::shown_name(field.name())).with_nullable(true));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     Ok((plan, schema, parameters))
+}
+
+/// Gives an error in a call the place of the call.
+fn at_call(error: DataFusionError, statement: &ast::Statement, text: &str) -> DataFusionError {
+    let Some((name, told)) = errors::of_function(&error) else { return error };
+    match rewrite::span_of_call(statement, name) {
+        Some(span) => external(told.at(position::of_span(text, span))),
+        None => error,
+    }
 }
 
 /// The types of `$1`, `$2`, …: the client's, else what the plan implies, else text.
@@ -120,6 +131,24 @@ fn parser_options() -> ParserOptions {
 
 pub(super) fn external(error: SqlError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
+}
+
+/// The planner's own series know one width of integers, times with a zone or without, and intervals.
+fn series_argument(arg: Expr) -> Result<Expr> {
+    let Expr::Literal(value, metadata) = arg else { return Ok(arg) };
+    let value = match value.data_type() {
+        integer if integer.is_integer() => value.cast_to(&DataType::Int64)?,
+        // A series of dates is one of times with zone.
+        DataType::Date32 | DataType::Date64 => {
+            value.cast_to(&DataType::Timestamp(TimeUnit::Nanosecond, None))?.cast_to(&SqlType::Timestamptz.arrow())?
+        }
+        DataType::Utf8 => match value.try_as_str().flatten().and_then(written::interval) {
+            Some(step) => ScalarValue::IntervalMonthDayNano(Some(step)),
+            None => value,
+        },
+        _ => value,
+    };
+    Ok(Expr::Literal(value, metadata))
 }
 
 struct Provider<'a> {
@@ -190,14 +219,7 @@ impl ContextProvider for Provider<'_> {
         let simplifier = ExprSimplifier::new(context);
         let none = DFSchema::empty();
         let args = args.into_iter().map(|arg| simplifier.coerce(arg, &none).and_then(|arg| simplifier.simplify(arg)));
-        // The planner's own functions know one width of integers.
-        let widened = |arg: Expr| match arg {
-            Expr::Literal(value, metadata) if value.data_type().is_integer() => {
-                Ok(Expr::Literal(value.cast_to(&DataType::Int64)?, metadata))
-            }
-            other => Ok(other),
-        };
-        let args = args.map(|arg| arg.and_then(widened)).collect::<Result<Vec<_>>>()?;
+        let args = args.map(|arg| arg.and_then(series_argument)).collect::<Result<Vec<_>>>()?;
         let provider = function.function().call_with_args(TableFunctionArgs::new(&args, self.state))?;
         Ok(provider_as_source(provider))
     }

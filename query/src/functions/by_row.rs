@@ -9,6 +9,8 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
+use probepilot_sql::types::TYPE_KEY;
+
 use crate::engine::statement::Statement;
 
 /// What a function does with one row's arguments.
@@ -20,6 +22,8 @@ pub struct ByRow {
     name: &'static str,
     signature: Signature,
     returns: DataType,
+    /// The SQL type of the result where the Arrow type does not say it.
+    sql_type: Option<&'static str>,
     /// NULL in, NULL out, without asking.
     strict: bool,
     body: Body,
@@ -33,12 +37,18 @@ impl ByRow {
             count => TypeSignature::Any(count),
         });
         let signature = Signature::one_of(arities.collect(), Volatility::Stable);
-        ByRow { name, signature, returns, strict: true, body }
+        ByRow { name, signature, returns, sql_type: None, strict: true, body }
     }
 
     /// Is asked with NULLs too.
     pub fn with_nulls(mut self) -> ByRow {
         self.strict = false;
+        self
+    }
+
+    /// Gives values of an SQL type that Arrow does not have.
+    pub fn of_type(mut self, sql_type: &'static str) -> ByRow {
+        self.sql_type = Some(sql_type);
         self
     }
 
@@ -88,7 +98,9 @@ impl ScalarUDFImpl for ByRow {
     }
 
     fn return_field_from_args(&self, _args: ReturnFieldArgs) -> Result<FieldRef> {
-        Ok(std::sync::Arc::new(arrow::datatypes::Field::new(self.name, self.returns.clone(), true)))
+        let field = arrow::datatypes::Field::new(self.name, self.returns.clone(), true);
+        let metadata = self.sql_type.map(|name| (TYPE_KEY.to_owned(), name.to_owned()));
+        Ok(std::sync::Arc::new(field.with_metadata(metadata.into_iter().collect())))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -7,7 +7,21 @@ pub(crate) mod single_value; // The value of a scalar subquery.
 pub(crate) mod empty; // The array of no rows.
 pub(crate) mod literals; // Text literals that are arrays.
 mod session; // Who and where: current_user, current_setting, version.
-mod time; // time_bucket, epoch_ns.
+mod time; // epoch_ns.
+pub(crate) mod zone; // Wall clocks.
+pub(crate) mod bucket; // time_bucket, time_bucket_gapfill.
+pub(crate) mod aggregates; // first, last, increase, rate, percentiles, histograms.
+pub(crate) mod fill; // locf, interpolate.
+mod calendar; // date_trunc, date_part, timezone, age.
+mod to_char; // Times, intervals and numbers by templates.
+mod interval; // Intervals multiplied.
+mod inet; // Addresses and networks.
+mod json; // What is in a JSON value, and how one is made.
+mod plain; // Small functions, and other names of the engine's.
+pub(crate) mod regex; // Regular expressions.
+pub(crate) mod moment; // Texts that are times with zone.
+pub(crate) mod operators; // Operators the planner does not know.
+pub(crate) mod written; // Times and intervals as they are written.
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
@@ -15,7 +29,6 @@ use std::sync::{Arc, LazyLock};
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::functions_aggregate::variance::var_samp_udaf;
 
 use crate::pg_catalog::Keywords;
 
@@ -50,8 +63,23 @@ pub(crate) fn register(mut state: SessionState) -> Result<SessionState> {
         state.register_udf(Arc::new(function))?;
     }
     state.register_udtf("pg_get_keywords", Arc::new(Keywords));
-    // PostgreSQL's older name of the same.
-    state.register_udaf(Arc::new(var_samp_udaf().as_ref().clone().with_aliases(["variance"])))?;
+    let ours = [
+        bucket::all(),
+        fill::all(),
+        calendar::all(),
+        to_char::all(),
+        json::all(),
+        regex::all(),
+        inet::all(),
+        plain::all(),
+    ];
+    let ours = ours.into_iter().chain([vec![moment::timestamptz_in()]]);
+    for function in ours.flatten() {
+        state.register_udf(Arc::new(function))?;
+    }
+    for function in aggregates::all().into_iter().chain(json::aggregates()).chain(plain::aggregates()) {
+        state.register_udaf(Arc::new(function))?;
+    }
     Ok(state)
 }
 

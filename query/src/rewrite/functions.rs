@@ -46,6 +46,18 @@ pub fn check_functions(statement: &Statement, state: &SessionState) -> Result<()
     }
 }
 
+/// Where a function is first called.
+pub fn span_of_call(statement: &Statement, name: &str) -> Option<Span> {
+    let found = visit_expressions(statement, |expr| match expr {
+        Expr::Function(function) => match function.name.0.last().and_then(|part| part.as_ident()) {
+            Some(called) if folded(called) == name => ControlFlow::Break(called.span),
+            _ => ControlFlow::Continue(()),
+        },
+        _ => ControlFlow::Continue(()),
+    });
+    found.break_value()
+}
+
 impl UnknownFunction {
     /// As the user is told.
     pub fn error(&self) -> SqlError {

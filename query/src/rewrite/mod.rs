@@ -2,7 +2,11 @@
 
 mod column_names; // Names of unnamed columns, unique within a select.
 mod functions; // Functions that exist, and where they do not.
+mod named; // Arguments by name.
 mod subqueries; // Correlated scalar subqueries as joins.
+mod sets; // Functions that give rows.
+mod similar; // SIMILAR TO.
+mod times; // Literals of times and intervals, AT TIME ZONE.
 mod sample; // TABLESAMPLE as a filter.
 mod postgres; // Operators, casts and functions with PostgreSQL's spellings.
 
@@ -12,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Query, Select, Statement, TableFacto
 use probepilot_sql::SqlError;
 
 pub use column_names::shown_name;
-pub use functions::check_functions;
+pub use functions::{check_functions, span_of_call};
 pub use subqueries::SubqueriesToJoins;
 
 /// Rewrites a statement for the planner; `text` is the statement, for positions.
@@ -33,9 +37,12 @@ struct Rewriter<'a> {
 impl VisitorMut for Rewriter<'_> {
     type Break = SqlError;
 
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<SqlError> {
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
         self.depth += 1;
-        ControlFlow::Continue(())
+        match postgres::fetch_as_limit(query) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
     }
 
     fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<SqlError> {

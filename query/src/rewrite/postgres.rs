@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableAlias,
-    TableAliasColumnDef, TableFactor, TableWithJoins, Value, ValueWithSpan, visit_expressions,
+    FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr,
+    TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value, ValueWithSpan, visit_expressions,
 };
 use probepilot_sql::names::folded;
 use probepilot_sql::{SqlError, SqlState};
@@ -30,7 +30,9 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
             }
             *expr
         }
-        Expr::Cast { expr, data_type, kind, array, format } => rewrite_cast(expr, data_type, kind, array, format),
+        Expr::Cast { expr, data_type, kind, array, format } => {
+            super::times::rewrite(rewrite_cast(expr, data_type, kind, array, format))
+        }
         Expr::Like { negated, any, expr, pattern, escape_char: Some(escape) } => {
             let escape = Expr::Value(escape);
             Expr::Like {
@@ -50,12 +52,37 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
             Some(expr) => expr,
             None => Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right },
         },
-        other => other,
+        // JSON is text here, which would be put together as text.
+        Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } if is_jsonb(&left) || is_jsonb(&right) => {
+            let hint = "Take the members apart with jsonb_each, and put them together with jsonb_object_agg.";
+            return Err(SqlError::unsupported("|| of jsonb is not supported").hint(hint));
+        }
+        Expr::SimilarTo { negated, expr, pattern, escape_char } => {
+            super::similar::rewrite(negated, expr, &pattern, escape_char.as_ref())?
+        }
+        other => super::times::rewrite(other),
     };
     Ok(())
 }
 
-fn last(name: &ObjectName) -> String {
+/// `FETCH FIRST n ROWS ONLY` is `LIMIT n`.
+pub(super) fn fetch_as_limit(query: &mut Query) -> Result<(), SqlError> {
+    let Some(fetch) = query.fetch.take() else { return Ok(()) };
+    if fetch.with_ties || fetch.percent {
+        return Err(SqlError::unsupported("FETCH WITH TIES and PERCENT are not supported"));
+    }
+    let first = Some(fetch.quantity.unwrap_or_else(|| number("1")));
+    match &mut query.limit_clause {
+        None => {
+            query.limit_clause = Some(LimitClause::LimitOffset { limit: first, offset: None, limit_by: Vec::new() });
+        }
+        Some(LimitClause::LimitOffset { limit: limit @ None, .. }) => *limit = first,
+        Some(_) => return Err(SqlError::new(SqlState::SYNTAX_ERROR, "multiple LIMIT clauses not allowed")),
+    }
+    Ok(())
+}
+
+pub(super) fn last(name: &ObjectName) -> String {
     let last = name.0.last().and_then(|part| part.as_ident());
     last.map_or_else(String::new, folded)
 }
@@ -108,10 +135,19 @@ fn rewrite_function(mut function: Function) -> Result<Expr, SqlError> {
     if schema.as_deref().is_some_and(|schema| [PG_CATALOG, INFORMATION_SCHEMA].contains(&schema)) {
         function.name.0.remove(0);
     }
-    if last(&function.name) == "_pg_expandarray" {
-        return Ok(call("unnest", vec![Expr::Function(function)]));
+    super::named::to_positions(&mut function)?;
+    match last(&function.name).as_str() {
+        "_pg_expandarray" => return Ok(call("unnest", vec![Expr::Function(function)])),
+        "localtimestamp" => {
+            return Ok(call(
+                "timezone",
+                vec![call("current_setting", vec![text("TimeZone")]), call("now", Vec::new())],
+            ));
+        }
+        _ => {}
     }
-    Ok(subscripts(&function).unwrap_or(Expr::Function(function)))
+    let rows = subscripts(&function).or_else(|| super::sets::in_expression(&function));
+    Ok(rows.unwrap_or(Expr::Function(function)))
 }
 
 /// `(row).field` is the field of a composite value; subscripts stay.
@@ -142,15 +178,8 @@ fn subscripts(function: &Function) -> Option<Expr> {
     else {
         return None;
     };
-    let number = |number: &str| Expr::Value(Value::Number(number.to_owned(), false).into());
     let length = call("array_length", vec![array.clone(), dimension.clone()]);
-    let last = Expr::Cast {
-        expr: Box::new(length),
-        data_type: DataType::BigInt(None),
-        kind: CastKind::DoubleColon,
-        array: false,
-        format: None,
-    };
+    let last = cast(length, DataType::BigInt(None));
     Some(call("unnest", vec![call("generate_series", vec![number("1"), last])]))
 }
 
@@ -167,14 +196,23 @@ pub(super) fn table_function(factor: &mut TableFactor) {
     if function == "pg_get_keywords" {
         return;
     }
+    // A series of constants is made as it is read, others are arrays.
+    let is_array = function != "generate_series" || exprs_name_a_column(&args.args);
+    if is_array && let Some(rows) = super::sets::in_from(&function, &args.args, alias.as_ref()) {
+        *factor = rows;
+        return;
+    }
     if !["unnest", "generate_series", "range"].contains(&function.as_str()) {
         scalar_in_from(factor, &function);
         return;
     }
-    if let Some(alias) = alias
-        && alias.columns.is_empty()
-        && args.args.len() == 1 + usize::from(function == "generate_series")
-    {
+    let alias = alias.get_or_insert_with(|| TableAlias {
+        explicit: true,
+        name: Ident::with_quote('"', &function),
+        columns: Vec::new(),
+        at: None,
+    });
+    if alias.columns.is_empty() && (function != "unnest" || args.args.len() == 1) {
         alias.columns = vec![TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
     }
     let exprs = args.args.iter().filter_map(|arg| match arg {
@@ -184,10 +222,9 @@ pub(super) fn table_function(factor: &mut TableFactor) {
     let exprs: Vec<Expr> = exprs.collect();
     let array_exprs = match function.as_str() {
         "unnest" => exprs,
-        _ if exprs.iter().any(names_a_column) => vec![call("generate_series", exprs)],
         _ => return,
     };
-    let alias = alias.clone();
+    let alias = Some(alias.clone());
     *factor =
         TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_offset_alias: None, with_ordinality: false };
 }
@@ -213,6 +250,10 @@ fn scalar_in_from(factor: &mut TableFactor, function: &str) {
     let projection = vec![SelectItem::ExprWithAlias { expr: Expr::Function(call), alias: column }];
     let subquery = Box::new(query_of(Select { projection, ..empty_select() }));
     *factor = TableFactor::Derived { lateral, subquery, alias: Some(alias), sample: None };
+}
+
+fn exprs_name_a_column(args: &[FunctionArg]) -> bool {
+    args.iter().any(|arg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) if names_a_column(expr)))
 }
 
 fn names_a_column(expr: &Expr) -> bool {
@@ -304,6 +345,21 @@ pub(super) fn query_of(select: Select) -> Query {
     }
 }
 
+/// A text.
+fn text(value: &str) -> Expr {
+    Expr::Value(Value::SingleQuotedString(value.to_owned()).into())
+}
+
+/// A number as it is written.
+pub(super) fn number(digits: &str) -> Expr {
+    Expr::Value(Value::Number(digits.to_owned(), false).into())
+}
+
+/// `expr::data_type`
+pub(super) fn cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { expr: Box::new(expr), data_type, kind: CastKind::DoubleColon, array: false, format: None }
+}
+
 /// A call of a function of ours.
 pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
@@ -328,6 +384,14 @@ fn register_type(data_type: &DataType) -> Option<&'static str> {
         }
         DataType::Regclass => Some("regclass"),
         _ => None,
+    }
+}
+
+fn is_jsonb(expr: &Expr) -> bool {
+    match expr {
+        Expr::Cast { data_type, .. } => matches!(data_type, DataType::JSON | DataType::JSONB),
+        Expr::Nested(inner) => is_jsonb(inner),
+        _ => false,
     }
 }
 

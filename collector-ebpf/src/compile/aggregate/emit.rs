@@ -12,7 +12,7 @@ use crate::compile::emit::Emitter;
 use crate::compile::layout::KEY_OFFSET;
 use crate::compile::read::helper;
 use crate::object::{Counter, MapRef};
-use crate::windows::buckets::{BUCKETS, EXACT_BELOW, FINE_BITS};
+use probepilot_sql::buckets::{BUCKETS, EXACT_BELOW, FINE_BITS};
 
 /// The group's state on this CPU. The key's null bits are in the key by then.
 const STATE: Register = NULLS;

@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 
 use crate::compile::expression::Expression;
 use crate::compile::sample::Keep;
-use crate::windows::buckets::BUCKETS;
+use probepilot_sql::buckets::BUCKETS;
 
 /// Bytes of the number of events, which every state begins with.
 const EVENTS_BYTES: u16 = 8;

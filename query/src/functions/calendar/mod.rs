@@ -1,0 +1,83 @@
+//! Times on the wall clock of the session's zone, or of a given one: `date_trunc`, `date_part`, `timezone`, `age`.
+
+mod age; // age, justify_hours, justify_days, justify_interval, make_interval.
+mod parts; // date_part.
+mod truncate; // date_trunc.
+mod zones; // timezone: AT TIME ZONE.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, TimestampNanosecondArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, TimeUnit, TimestampNanosecondType};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
+use probepilot_sql::{SqlError, SqlState};
+
+use super::zone::Zone;
+
+/// All of them.
+pub(super) fn all() -> Vec<ScalarUDF> {
+    [age::all(), parts::all(), truncate::all(), zones::all()].into_iter().flatten().collect()
+}
+
+/// The zone of the session.
+fn session_zone(args: &ScalarFunctionArgs) -> Result<Zone> {
+    Zone::named(args.config_options.execution.time_zone.as_deref().unwrap_or("UTC"))
+}
+
+fn refused(state: SqlState, message: String) -> DataFusionError {
+    DataFusionError::External(Box::new(SqlError::new(state, message)))
+}
+
+fn out_of_range() -> DataFusionError {
+    exec_datafusion_err!("timestamp out of range")
+}
+
+/// A time with zone, nanoseconds.
+fn moment_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+}
+
+/// A time without zone, nanoseconds.
+fn local_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Nanosecond, None)
+}
+
+fn has_zone(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(_, Some(_)))
+}
+
+/// Maps the times of an array that was cast to `from` to times of the type `to`.
+fn map_times(times: &ArrayRef, from: &DataType, to: &DataType, each: impl Fn(i64) -> Option<i64>) -> Result<ArrayRef> {
+    let times = cast(times, from)?;
+    let mapped: TimestampNanosecondArray =
+        times.as_primitive::<TimestampNanosecondType>().try_unary(|time| each(time).ok_or_else(out_of_range))?;
+    let zone = match to {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        _ => None,
+    };
+    Ok(Arc::new(mapped.with_timezone_opt(zone)))
+}
+
+/// Applies `each` to an argument, be it a column or a constant.
+fn over(value: &ColumnarValue, each: impl FnOnce(&ArrayRef) -> Result<ArrayRef>) -> Result<ColumnarValue> {
+    match value {
+        ColumnarValue::Array(array) => each(array).map(ColumnarValue::Array),
+        ColumnarValue::Scalar(value) => {
+            let array = each(&value.to_array()?)?;
+            debug_assert_eq!(array.len(), 1);
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?))
+        }
+    }
+}
+
+/// A text that is the same for all rows; `None` for NULL.
+fn constant_text(value: &ColumnarValue, what: &str) -> Result<Option<String>> {
+    match value {
+        ColumnarValue::Scalar(value) => Ok(value.try_as_str().flatten().map(str::to_owned)),
+        ColumnarValue::Array(_) => {
+            Err(refused(SqlState::FEATURE_NOT_SUPPORTED, format!("{what} must be the same for all rows")))
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Operators on times, intervals, JSON, arrays and addresses that mean in PostgreSQL what the planner does not know.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::functions_nested::array_has::array_has_any_udf;
+use datafusion::logical_expr::expr::{Cast, ScalarFunction};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{Expr, ExprSchemable, ScalarUDF};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+use probepilot_sql::SqlType;
+
+use super::{inet, interval, json, moment, written};
+
+/// Reads text beside a time as a time, and makes calls of operators that are functions here.
+#[derive(Debug)]
+pub(crate) struct Operators {
+    timestamptz_in: Arc<ScalarUDF>,
+    interval_times: Arc<ScalarUDF>,
+    network_sub: Arc<ScalarUDF>,
+}
+
+impl Operators {
+    /// The planner of operators.
+    pub(crate) fn new() -> Operators {
+        Operators {
+            timestamptz_in: Arc::new(moment::timestamptz_in()),
+            interval_times: Arc::new(interval::interval_times()),
+            network_sub: Arc::new(inet::network_sub()),
+        }
+    }
+}
+
+fn is_date(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Date32 | DataType::Date64)
+}
+
+fn is_interval(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Interval(_) | DataType::Duration(_))
+}
+
+impl ExprPlanner for Operators {
+    fn plan_binary_op(&self, mut expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        use BinaryOperator as Op;
+        let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema)) else {
+            return Ok(PlannerResult::Original(expr));
+        };
+        let compares = matches!(expr.op, Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq | Op::Minus);
+        if compares && let Some(time) = self.as_time(&expr.left, &right) {
+            expr.left = time;
+        } else if compares && let Some(time) = self.as_time(&expr.right, &left) {
+            expr.right = time;
+        }
+        let call = |function: &Arc<ScalarUDF>, args| {
+            Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(function), args))))
+        };
+        match expr.op {
+            // A date and an interval are a time.
+            Op::Plus | Op::Minus if is_date(&left) && is_interval(&right) => {
+                expr.left = as_timestamp(expr.left);
+            }
+            Op::Plus if is_interval(&left) && is_date(&right) => {
+                expr.right = as_timestamp(expr.right);
+            }
+            Op::Multiply if is_interval(&left) && right.is_numeric() => {
+                return call(&self.interval_times, vec![expr.left, expr.right]);
+            }
+            Op::Multiply if is_interval(&right) && left.is_numeric() => {
+                return call(&self.interval_times, vec![expr.right, expr.left]);
+            }
+            Op::Divide if is_interval(&left) && right.is_numeric() => {
+                let divides = Expr::Literal(ScalarValue::Boolean(Some(true)), None);
+                return call(&self.interval_times, vec![expr.left, expr.right, divides]);
+            }
+            Op::PGOverlap if matches!(left, DataType::List(_)) => {
+                return call(&array_has_any_udf(), vec![expr.left, expr.right]);
+            }
+            Op::PGBitwiseShiftLeft if is_inet(&expr.left, schema)? => {
+                return call(&self.network_sub, vec![expr.left, expr.right]);
+            }
+            Op::PGBitwiseShiftRight if is_inet(&expr.left, schema)? => {
+                return call(&self.network_sub, vec![expr.right, expr.left]);
+            }
+            _ => {}
+        }
+        if is_text(&left)
+            && let Some((function, swapped)) = json::operator(&expr.op)
+        {
+            let args = if swapped { vec![expr.right, expr.left] } else { vec![expr.left, expr.right] };
+            return call(&function, args);
+        }
+        Ok(PlannerResult::Original(expr))
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+/// Whether an expression is an address, which has the type of a text here.
+fn is_inet(expr: &Expr, schema: &DFSchema) -> Result<bool> {
+    let (_, field) = expr.to_field(schema)?;
+    Ok(SqlType::of_field(&field) == Some(SqlType::Inet))
+}
+
+fn as_timestamp(expr: Expr) -> Expr {
+    let timestamp = DataType::Timestamp(arrow::datatypes::TimeUnit::Nanosecond, None);
+    Expr::Cast(Cast::new(Box::new(expr), timestamp))
+}
+
+impl Operators {
+    /// A text literal beside a time, as a time of its type; `None` when it is none, or of a form that is told as wrong later.
+    fn as_time(&self, literal: &Expr, other: &DataType) -> Option<Expr> {
+        let Expr::Literal(value, _) = literal else { return None };
+        let text = value.try_as_str().flatten()?;
+        let DataType::Timestamp(_, zone) = other else { return None };
+        let (local, written_zone) = written::time(text)?;
+        let time = |time, zone| Some(Expr::Literal(ScalarValue::TimestampNanosecond(Some(time), zone), None));
+        match (zone, written_zone) {
+            // A zone behind a time without zone is not looked at.
+            (None, _) => time(local, None),
+            (Some(zone), Some(written)) => time(written.unix_ns(local)?, Some(Arc::clone(zone))),
+            (Some(_), None) => {
+                let args = vec![literal.clone()];
+                Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&self.timestamptz_in), args)))
+            }
+        }
+    }
+}
