@@ -263,7 +263,8 @@ impl Executor {
                 done("DROP PROBE", self.probes.remove(&folded(name), *if_exists, *with_data).await?)
             }
             Statement::AlterTableSet { name, options } => {
-                done("ALTER TABLE", self.probes.set_table(&folded(name), options, text).await?)
+                let path = connection.session.settings().lock().search_path();
+                done("ALTER TABLE", self.relations.set_table(name, options, &path, text).await?)
             }
             Statement::CommentOnProbe { name, comment } => {
                 done("COMMENT", self.probes.comment(&folded(name), comment.as_deref()).await?)

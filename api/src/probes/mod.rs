@@ -1,6 +1,6 @@
 //! The life of probes on this server: one place for every door.
 
-mod options; // What WITH and SET say.
+pub(crate) mod options; // What WITH and SET say.
 pub mod deadlines; // When run_for is over.
 mod listing; // SHOW PROBES and system.probes.
 mod builtin; // The library that is shipped.
@@ -283,19 +283,6 @@ impl Probes {
     pub async fn comment(&self, name: &str, comment: Option<&str>) -> Result<Done, SqlError> {
         let probe = self.find(name).await?;
         self.control.comment_on_probe(probe.id, comment).await?;
-        Ok(Done { notices: Vec::new() })
-    }
-
-    /// `ALTER TABLE … SET (…)`.
-    pub async fn set_table(&self, name: &str, given: &[ProbeOption], text: &str) -> Result<Done, SqlError> {
-        let manifest = self.lake.manifest();
-        let table = manifest
-            .tables
-            .get(&TableName::public(name))
-            .ok_or_else(|| SqlError::new(SqlState::UNDEFINED_TABLE, format!("table \"{name}\" does not exist")))?;
-        let mut settings = table.settings;
-        options::of_table(&mut settings, given, text)?;
-        self.lake.set_table_settings(table.id, settings).await?;
         Ok(Done { notices: Vec::new() })
     }
 

@@ -7,6 +7,7 @@ mod views; // CREATE VIEW.
 
 use std::sync::Arc;
 
+use datafusion::sql::sqlparser::ast::{ObjectName, Spanned};
 use probepilot_catalog::Lake;
 use probepilot_catalog::control::Control;
 use probepilot_catalog::error::CatalogError;
@@ -14,12 +15,13 @@ use probepilot_catalog::manifest::TableSettings;
 use probepilot_catalog::table::{Column, TableDefinition, TableKind};
 use probepilot_query::Session;
 use probepilot_sql::ddl::{ColumnDefinition, Ddl, Dropped, Name, Place};
-use probepilot_sql::{SqlError, SqlState};
+use probepilot_sql::statement::ProbeOption;
+use probepilot_sql::{SqlError, SqlState, ddl, position};
 
 pub(crate) use names::refuse_dependents;
-use names::{creatable, is_reserved};
+use names::{Found, creatable, find, is_reserved};
 
-use crate::probes::Done;
+use crate::probes::{Done, options};
 
 /// Makes and drops schemas and tables.
 pub struct Relations {
@@ -54,6 +56,26 @@ impl Relations {
                 self.drop_relations(*kind, names, (*if_exists, *cascade), path).await
             }
         }
+    }
+
+    /// `ALTER TABLE … SET (…)`. `text` is the statement, for positions.
+    pub async fn set_table(
+        &self,
+        name: &ObjectName,
+        given: &[ProbeOption],
+        path: &[String],
+        text: &str,
+    ) -> Result<Done, SqlError> {
+        let missing = || {
+            SqlError::new(SqlState::UNDEFINED_TABLE, format!("table \"{name}\" does not exist"))
+                .at(position::of_span(text, name.span()))
+        };
+        let written = ddl::name(name).ok_or_else(missing)?;
+        let Some(Found::Table(table)) = find(&self.lake.manifest(), &written, path) else { return Err(missing()) };
+        let mut settings = table.settings;
+        options::of_table(&mut settings, given, text)?;
+        self.lake.set_table_settings(table.id, settings).await?;
+        Ok(Done { notices: Vec::new() })
     }
 
     async fn create_schema(&self, name: &Place<String>, if_not_exists: bool) -> Result<Done, SqlError> {

@@ -148,6 +148,42 @@ fn schemas_and_tables_come_and_go() {
 }
 
 #[test]
+fn who_may_only_read_changes_nothing() {
+    let server = Server::without_probes();
+    server.psql("CREATE SCHEMA s; CREATE TABLE s.t (a int); INSERT INTO s.t VALUES (1)");
+    let url = server.url().replace("admin", "grafana");
+    let analyst = |sql: &str| {
+        let output = std::process::Command::new("psql").args(["-XAt", "-c", sql]).arg(&url).output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(analyst("SELECT a FROM s.t").0, "1\n");
+    for (sql, told) in [
+        ("CREATE TABLE u (a int)", "the role analyst may not CREATE TABLE"),
+        ("DROP TABLE s.t", "the role analyst may not DROP TABLE"),
+        ("CREATE VIEW v AS SELECT 1", "the role analyst may not CREATE VIEW"),
+        ("COMMENT ON TABLE s.t IS 'mine'", "the role analyst may not COMMENT"),
+        ("INSERT INTO s.t VALUES (2)", "the role analyst may not insert rows"),
+        ("COPY s.t FROM STDIN", "the role analyst may not insert rows"),
+    ] {
+        let complaint = analyst(sql).1;
+        assert!(complaint.contains(&format!("permission denied: {told}")), "{sql}: {complaint}");
+    }
+    assert_eq!(server.psql("SELECT count(*) FROM s.t"), "1");
+}
+
+#[test]
+fn rows_are_kept_without_end_unless_a_table_says_otherwise() {
+    let server = Server::without_probes();
+    server.psql("CREATE SCHEMA s; CREATE TABLE s.t (a timestamptz NOT NULL); INSERT INTO s.t VALUES ('2001-02-03')");
+    let retention = "SELECT retention_s FROM system.tables WHERE name = 't'";
+    assert_eq!(server.psql(retention), "");
+    server.psql("CHECKPOINT");
+    assert_eq!(server.psql("SELECT a FROM s.t"), "2001-02-03 00:00:00+00");
+    server.psql("SET search_path = s; ALTER TABLE t SET (retention = '30 days')");
+    assert_eq!(server.psql(retention), "2592000");
+}
+
+#[test]
 fn a_transaction_keeps_all_of_its_rows_or_none() {
     let server = Server::without_probes();
     server.psql("CREATE TABLE t (a int NOT NULL)");

@@ -1,6 +1,7 @@
 //! The lake's promises, on both databases.
 
 mod duckdb; // Another engine reads what we commit.
+mod names; // Schemas, views and comments.
 mod shapes; // Tables: what is there, and how it changes.
 
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::sql::sqlparser::ast::{self, Ident};
+use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
@@ -248,22 +248,13 @@ impl StatementParser<'_> {
     fn alter_table_set(&mut self) -> Result<Option<Statement>, ParserError> {
         let start = self.parser.index();
         self.take(&["ALTER", "TABLE"]);
-        let name = self.table_name()?;
+        let name = self.parser.parse_object_name(false)?;
         if self.words(&["SET"]) && self.parser.peek_nth_token(1).token == Token::LParen {
             self.take(&["SET"]);
             return Ok(Some(Statement::AlterTableSet { name, options: self.options()? }));
         }
         self.rewind(start);
         Ok(None)
-    }
-
-    /// A users' table: `name` or `public.name`.
-    fn table_name(&mut self) -> Result<Ident, ParserError> {
-        let first = self.parser.parse_identifier()?;
-        if first.value.eq_ignore_ascii_case("public") && self.parser.consume_token(&Token::Period) {
-            return self.parser.parse_identifier();
-        }
-        Ok(first)
     }
 
     fn probe_query(&mut self) -> Result<ProbeQuery, ParserError> {

@@ -62,7 +62,7 @@ pub enum Statement {
     /// `ALTER TABLE name SET (retention = …, max_bytes = …)`
     AlterTableSet {
         /// The table.
-        name: Ident,
+        name: ast::ObjectName,
         /// The settings, in order.
         options: Vec<ProbeOption>,
     },

@@ -124,16 +124,16 @@ impl LiveTable for TablesTable {
 
     fn columns(&self) -> Vec<Column> {
         vec![
-            Column::new("schema", SqlType::Text, false, "the schema: public or system"),
+            Column::new("schema", SqlType::Text, false, "the schema"),
             Column::new("name", SqlType::Text, false, "the table"),
-            Column::new("kind", SqlType::Text, false, "what its rows are: events, windows, security, health"),
+            Column::new("kind", SqlType::Text, false, "what its rows are: events, windows, security, health, inserted"),
             Column::new("rows", SqlType::BigInt, false, "rows in segments and tail"),
             Column::new("tail_rows", SqlType::BigInt, false, "rows that are logged and in no segment yet"),
             Column::new("segments", SqlType::BigInt, false, "Parquet files"),
             Column::new("bytes", SqlType::BigInt, false, "size of the segments; bytes"),
             Column::new("oldest", SqlType::Timestamptz, true, "time of the oldest row"),
             Column::new("newest", SqlType::Timestamptz, true, "time of the newest row"),
-            Column::new("retention_s", SqlType::BigInt, false, "how long rows are kept; seconds"),
+            Column::new("retention_s", SqlType::BigInt, true, "how long rows are kept; seconds, NULL without end"),
             Column::new("bytes_max", SqlType::BigInt, true, "its own limit of size; bytes, NULL without one"),
             Column::new("bytes_per_day", SqlType::BigInt, true, "size over the time it covers; bytes a day"),
             Column::new("comment", SqlType::Text, true, "what a row is"),
