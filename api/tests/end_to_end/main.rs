@@ -13,6 +13,7 @@ mod oracle; // A real PostgreSQL.
 #[path = "../pg/raw.rs"]
 mod raw; // A client without a driver.
 mod sqllogic; // SQL by example.
+mod differential; // Random calls, compared with a real PostgreSQL.
 mod kernel_shutdown; // SIGTERM drains and commits.
 mod kernel_fresh; // A query sees what happened before it.
 mod kernel_pairs; // Two hooks joined.

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, FunctionArguments, Ident, ObjectName, Select, SelectItem, SetExpr, TrimWhereField,
+    ArrayElemTypeDef, DataType, Expr, FunctionArguments, Ident, ObjectName, Select, SelectItem, SetExpr, TrimWhereField,
 };
 use probepilot_sql::names::folded;
 
@@ -134,6 +134,8 @@ fn is_weak(expr: &Expr) -> bool {
 /// `pg_type.typname` of a type as it is written.
 fn type_name(data_type: &DataType) -> String {
     let name = match data_type {
+        // An array is called like its elements.
+        DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => return type_name(element),
         DataType::Custom(name, _) => return last(name).unwrap_or_else(|| UNNAMED.to_owned()),
         DataType::Int(_) | DataType::Integer(_) | DataType::Int4(_) => "int4",
         DataType::SmallInt(_) | DataType::Int2(_) => "int2",
@@ -189,6 +191,7 @@ mod tests {
             ("SELECT trim(a), extract(epoch FROM a), a AT TIME ZONE 'UTC'", vec!["btrim", "extract", "timezone"]),
             ("SELECT t.a, A, a AS \"B\", 1 AS Two", vec!["a", "a", "B", "Two"]),
             ("SELECT 'x'::pg_catalog.regclass::pg_catalog.oid", vec!["oid"]),
+            ("SELECT '{1}'::int[], '{a}'::text[]", vec!["int4", "text"]),
         ] {
             assert_eq!(names(sql), expected, "{sql}");
         }

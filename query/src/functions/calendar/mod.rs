@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, TimestampNanosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit, TimestampNanosecondType};
-use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 use probepilot_sql::{SqlError, SqlState};
 
@@ -31,7 +31,7 @@ fn refused(state: SqlState, message: String) -> DataFusionError {
 }
 
 fn out_of_range() -> DataFusionError {
-    exec_datafusion_err!("timestamp out of range")
+    refused(SqlState("22008"), "timestamp out of range".to_owned())
 }
 
 /// A time with zone, nanoseconds.

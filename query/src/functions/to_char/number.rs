@@ -479,7 +479,7 @@ impl Writer<'_> {
         self.sign();
         let digit = if self.overflow { b'#' } else { self.before[place - self.blanks] };
         self.out.push(char::from(digit));
-        self.in_number = true;
+        self.in_number = !bare;
     }
 
     fn digit_behind(&mut self, place: usize, zero: bool) {

@@ -205,12 +205,16 @@ fn padded(value: i64, width: usize, fill: bool) -> String {
 
 fn show(name: &str, case: Case, fill: bool, clock: &Clock) -> Result<String, String> {
     let number = |value: i64, width: usize| Ok(padded(value, width, fill));
+    // Of days a minus takes the place of a zero.
+    let days = |value: i64, width: usize| number(value, width - usize::from(value < 0));
     let named = |value: &str, width: usize| {
         let shown = case.of(value);
         Ok(if fill { shown } else { format!("{shown:<width$}") })
     };
     let of_date = || clock.date.ok_or_else(|| "invalid format specification for an interval value".to_owned());
     match name {
+        // A minus of the hour leaves its place where noon has none.
+        "HH" | "HH12" if clock.hour < 0 && clock.hour % 12 == 0 => Ok(if fill { "12" } else { "012" }.to_owned()),
         "HH" | "HH12" => number(if clock.hour % 12 == 0 { 12 } else { clock.hour % 12 }, 2),
         "HH24" => number(clock.hour, 2),
         "MI" => number(clock.minute, 2),
@@ -242,12 +246,12 @@ fn show(name: &str, case: Case, fill: bool, clock: &Clock) -> Result<String, Str
         "DY" => of_date().map(|date| case.of(&day_name(date)[..3])),
         "D" => of_date().and_then(|date| number(i64::from(date.weekday().number_from_sunday()), 0)),
         "ID" => of_date().and_then(|date| number(i64::from(date.weekday().number_from_monday()), 0)),
-        "DDD" => number(clock.day_of_year(), 3),
+        "DDD" => days(clock.day_of_year(), 3),
         "IDDD" => of_date().and_then(|date| {
             let week = i64::from(date.iso_week().week());
             number((week - 1) * 7 + i64::from(date.weekday().number_from_monday()), 3)
         }),
-        "DD" => number(clock.day, 2),
+        "DD" => days(clock.day, 2),
         "W" => number((clock.day - 1) / 7 + 1, 0),
         "WW" => number((clock.day_of_year() - 1) / 7 + 1, 2),
         "IW" => of_date().and_then(|date| number(i64::from(date.iso_week().week()), 2)),
