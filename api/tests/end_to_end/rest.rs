@@ -99,10 +99,10 @@ fn a_query_answers_in_json_with_its_columns_and_in_ndjson() {
     assert_eq!(answer["row_count"], 1);
     let request = json!({ "sql": "SELECT $1::bigint + 1 AS n", "params": [41] });
     assert_eq!(client.call("POST", "/queries", &[], Some(&request)).json()["rows"], json!([[42]]));
-    let limited = json!({ "sql": "SELECT value FROM generate_series(1, 100)", "limit": 3 });
+    let limited = json!({ "sql": "SELECT * FROM generate_series(1, 100)", "limit": 3 });
     let answer = client.call("POST", "/queries", &[], Some(&limited)).json();
     assert_eq!((&answer["row_count"], &answer["truncated"]), (&json!(3), &json!(true)));
-    let series = json!({ "sql": "SELECT value AS n FROM generate_series(1, 3)" });
+    let series = json!({ "sql": "SELECT generate_series AS n FROM generate_series(1, 3)" });
     let answer = client.call("POST", "/queries", &["Accept: application/x-ndjson"], Some(&series));
     assert_eq!(answer.content_type, "application/x-ndjson");
     assert_eq!(answer.body.lines().collect::<Vec<_>>(), ["{\"n\":1}", "{\"n\":2}", "{\"n\":3}"]);
