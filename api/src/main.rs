@@ -19,19 +19,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Lets each of malloc's arenas keep some memory that is free. Batches are made in one thread and freed in another all the time:
-/// by default the arenas grow and shrink each time, and what is larger than 128 KiB, as columns are, is mapped and unmapped by
-/// itself, which takes system calls and page faults. Half of an arena's heap, 32 MiB, is the most that arenas can serve.
+/// Lets each of malloc's arenas keep some memory that is free. Every few milliseconds batches are made in one thread and freed in
+/// another: by default the arenas grow and shrink each time, which takes system calls and page faults.
 fn keep_freed_memory() {
     const TOP_PAD_BYTES: libc::c_int = 1 << 20;
     const TRIM_BYTES: libc::c_int = 16 << 20;
-    const MAPPED_BYTES_MIN: libc::c_int = 32 << 20;
     #[cfg(target_env = "gnu")]
-    // SAFETY: three settings of the allocator, before there is another thread.
+    // SAFETY: two settings of the allocator, before there is another thread.
     unsafe {
         libc::mallopt(libc::M_TOP_PAD, TOP_PAD_BYTES);
         libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_BYTES);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES_MIN);
     }
 }
 
