@@ -42,6 +42,21 @@ impl Reply {
         String::from_utf8(self.body[..end].to_vec()).unwrap()
     }
 
+    /// The names of a row description's columns, and the oids of their types.
+    pub fn columns(&self) -> Vec<(String, u32)> {
+        let mut body = self.body.clone();
+        (0..body.get_i16())
+            .map(|_| {
+                let end = body.iter().position(|byte| *byte == 0).expect("a name ends with a zero");
+                let name = String::from_utf8(body.split_to(end).to_vec()).unwrap();
+                body.advance(1 + 4 + 2);
+                let oid = body.get_u32();
+                body.advance(2 + 4 + 2);
+                (name, oid)
+            })
+            .collect()
+    }
+
     /// The values of a row, as text.
     pub fn row(&self) -> Vec<Option<String>> {
         let mut body = self.body.clone();

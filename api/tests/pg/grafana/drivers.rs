@@ -188,7 +188,7 @@ fn frames(replies: &[Reply], binary: &[bool]) -> Result<Vec<Frame>, String> {
     let (mut frames, mut frame, mut open) = (Vec::new(), Frame::default(), false);
     for reply in replies {
         match reply.kind {
-            b'T' => (frame.columns, open) = (columns(reply), true),
+            b'T' => (frame.columns, open) = (reply.columns(), true),
             b'D' => frame.rows.push(row(reply, &frame.columns, binary)),
             b'C' => {
                 frame.tag = reply.text();
@@ -203,20 +203,6 @@ fn frames(replies: &[Reply], binary: &[bool]) -> Result<Vec<Frame>, String> {
         frames.push(frame); // A statement that was only described.
     }
     Ok(frames)
-}
-
-fn columns(reply: &Reply) -> Vec<(String, u32)> {
-    let mut body = reply.body.clone();
-    (0..body.get_i16())
-        .map(|_| {
-            let end = body.iter().position(|byte| *byte == 0).expect("a name ends with a zero");
-            let name = String::from_utf8(body.split_to(end).to_vec()).unwrap();
-            body.advance(1 + 4 + 2);
-            let oid = body.get_u32();
-            body.advance(2 + 4 + 2);
-            (name, oid)
-        })
-        .collect()
 }
 
 fn row(reply: &Reply, columns: &[(String, u32)], binary: &[bool]) -> Vec<Option<String>> {

@@ -2,13 +2,11 @@
 
 use std::fmt;
 
-use bytes::Buf;
-
 use super::captured::Statement;
 use crate::raw::{Raw, Reply, bind, describe, execute, parse, query, sync};
 
 /// Oids of PostgreSQL's types whose values are oids.
-const OID_TYPES: [i32; 3] = [26, 1028, 30];
+const OID_TYPES: [u32; 3] = [26, 1028, 30];
 
 /// Rows that are shown of an answer.
 const SHOWN_ROWS_MAX: usize = 12;
@@ -17,7 +15,7 @@ const SHOWN_ROWS_MAX: usize = 12;
 #[derive(Debug, Default)]
 pub struct Answer {
     /// Names and type oids of each result's columns.
-    columns: Vec<(String, i32)>,
+    columns: Vec<(String, u32)>,
     rows: Vec<Vec<Option<String>>>,
     tags: Vec<String>,
     error: Option<(String, String)>,
@@ -41,7 +39,7 @@ impl Answer {
         let mut answer = Answer { closed: replies.last().is_none_or(|reply| reply.kind != b'Z'), ..Answer::default() };
         for reply in replies {
             match reply.kind {
-                b'T' => answer.columns.extend(columns(reply)),
+                b'T' => answer.columns.extend(reply.columns()),
                 b'D' => answer.rows.push(reply.row()),
                 b'd' => answer.rows.push(vec![Some(String::from_utf8_lossy(&reply.body).into_owned())]),
                 b'C' => answer.tags.push(reply.text()),
@@ -51,20 +49,6 @@ impl Answer {
         }
         answer
     }
-}
-
-fn columns(reply: &Reply) -> Vec<(String, i32)> {
-    let mut body = reply.body.clone();
-    (0..body.get_i16())
-        .map(|_| {
-            let end = body.iter().position(|byte| *byte == 0).expect("a name ends with a zero");
-            let name = String::from_utf8(body.split_to(end).to_vec()).unwrap();
-            body.advance(1 + 4 + 2);
-            let type_oid = body.get_i32();
-            body.advance(2 + 4 + 2);
-            (name, type_oid)
-        })
-        .collect()
 }
 
 /// What makes an answer another than PostgreSQL's, in a few words; `None` when nothing does.
