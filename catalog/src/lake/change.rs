@@ -49,6 +49,15 @@ impl Change {
         self.next_file_id - 1
     }
 
+    /// Ends the live rows that have this id: of each of the manifest's tables, by the column that names it there.
+    pub async fn end(&self, transaction: &mut Transaction, rows: &[(&str, &str)], id: i64) -> Result<(), CatalogError> {
+        for (of, column) in rows {
+            let end = format!("UPDATE {of} SET end_snapshot = $2 WHERE {column} = $1 AND end_snapshot IS NULL");
+            transaction.execute(end, parameters![id, self.snapshot]).await?;
+        }
+        Ok(())
+    }
+
     /// Notes a change that leaves every table's shape alone.
     pub fn note(&mut self, change: String) {
         self.changes.push(change);

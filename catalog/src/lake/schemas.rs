@@ -49,10 +49,8 @@ impl Lake {
         for &view in views {
             end_view(&mut transaction, &mut change, view).await?;
         }
-        for (of, id) in [("ducklake_schema", "schema_id"), ("ducklake_tag", "object_id")] {
-            let end = format!("UPDATE {of} SET end_snapshot = $2 WHERE {id} = $1 AND end_snapshot IS NULL");
-            transaction.execute(&end, parameters![schema, change.snapshot]).await?;
-        }
+        let rows = [("ducklake_schema", "schema_id"), ("ducklake_tag", "object_id")];
+        change.end(&mut transaction, &rows, schema).await?;
         change.note_names(&mut transaction, None, format!("dropped_schema:{schema}")).await?;
         self.finish_names(transaction, change).await
     }

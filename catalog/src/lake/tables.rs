@@ -163,16 +163,14 @@ pub(super) async fn end_table(
     change: &mut Change,
     table: TableId,
 ) -> Result<(), CatalogError> {
-    for (of, id) in [
+    let rows = [
         ("ducklake_table", "table_id"),
         ("ducklake_column", "table_id"),
         ("ducklake_data_file", "table_id"),
         ("ducklake_tag", "object_id"),
         ("ducklake_column_tag", "table_id"),
-    ] {
-        let end = format!("UPDATE {of} SET end_snapshot = $2 WHERE {id} = $1 AND end_snapshot IS NULL");
-        transaction.execute(end, parameters![table.0, change.snapshot]).await?;
-    }
+    ];
+    change.end(transaction, &rows, table.0).await?;
     change.note_shape(transaction, table, format!("dropped_table:{table}")).await
 }
 

@@ -17,6 +17,9 @@ use crate::table::TableName;
 /// What other engines read of a view's language.
 const DIALECT: &str = "duckdb";
 
+/// Where a view is, and by which column.
+const VIEW_ROW: (&str, &str) = ("ducklake_view", "view_id");
+
 impl Lake {
     /// Creates a view; 42P07 when the name is taken.
     pub async fn create_view(&self, name: &TableName, definition: &ViewDefinition) -> Result<(), CatalogError> {
@@ -38,7 +41,7 @@ impl Lake {
         let query = "SELECT schema_id FROM ducklake_view WHERE view_id = $1 AND end_snapshot IS NULL";
         let row = transaction.row(query, parameters![view.id]).await?;
         let schema: i64 = row.ok_or_else(|| CatalogError::UnknownView(view.name.clone()))?.get(0)?;
-        end_row(&mut transaction, change.snapshot, view.id).await?;
+        change.end(&mut transaction, &[VIEW_ROW], view.id).await?;
         forget(&mut transaction, view.id).await?;
         insert(&mut transaction, change.snapshot, view.id, schema, &view.name, definition).await?;
         change.note_names(&mut transaction, None, format!("altered_view:{}", view.id)).await?;
@@ -75,12 +78,6 @@ async fn insert(
     transaction.insert("pp_view_reads (view_id, relation_id)", reads).await
 }
 
-async fn end_row(transaction: &mut Transaction, snapshot: i64, view: i64) -> Result<(), CatalogError> {
-    let end = "UPDATE ducklake_view SET end_snapshot = $2 WHERE view_id = $1 AND end_snapshot IS NULL";
-    transaction.execute(end, parameters![view, snapshot]).await?;
-    Ok(())
-}
-
 /// Forgets what we keep of a view.
 async fn forget(transaction: &mut Transaction, view: i64) -> Result<(), CatalogError> {
     for of in ["pp_view", "pp_view_column", "pp_view_reads"] {
@@ -95,10 +92,8 @@ pub(super) async fn end_view(
     change: &mut Change,
     view: i64,
 ) -> Result<(), CatalogError> {
-    end_row(transaction, change.snapshot, view).await?;
+    change.end(transaction, &[VIEW_ROW, ("ducklake_tag", "object_id")], view).await?;
     forget(transaction, view).await?;
-    let end = "UPDATE ducklake_tag SET end_snapshot = $2 WHERE object_id = $1 AND end_snapshot IS NULL";
-    transaction.execute(end, parameters![view, change.snapshot]).await?;
     change.note_names(transaction, None, format!("dropped_view:{view}")).await
 }
 
