@@ -161,26 +161,16 @@ impl Provider<'_> {
     fn stored(&self, view: &View) -> Result<Arc<dyn TableSource>> {
         let names = stored_views::names(view, self.names).map_err(external)?;
         let text = stored_views::text(view);
-        let planned = || {
-            let Statement::Sql(mut statement) = probepilot_sql::parse_one(&text).map_err(external)? else {
-                return plan_err!("the view {} is no query", view.name);
-            };
-            rewrite::rewrite(&mut statement, &text).map_err(external)?;
-            let provider = Provider { state: self.state, names: &names };
-            SqlToRel::new_with_options(&provider, parser_options()).sql_statement_to_plan(*statement)
-        };
         // What is wrong in the view has no place in the statement.
-        let plan = planned().map_err(|error| external(stored_views::within(view, errors::translate(error, &text))))?;
+        let plan = self
+            .view_plan(&text, &names)
+            .map_err(|error| external(stored_views::within(view, errors::translate(error, &text))))?;
         Ok(provider_as_source(Arc::new(ViewTable::new(plan, Some(view.definition.sql.clone())))))
     }
 
     /// The same for a view that comes with us.
     fn built_in(&self, view: &views::View) -> Result<Arc<dyn TableSource>> {
         let text = view.query(|table| self.names.has_table(table));
-        let Statement::Sql(mut statement) = probepilot_sql::parse_one(&text).map_err(external)? else {
-            return plan_err!("the view {} is no query", view.name);
-        };
-        rewrite::rewrite(&mut statement, &text).map_err(external)?;
         // Its tables are those of `public`, whatever the session's search path is.
         let Names { database, manifest, live_tables, .. } = self.names;
         let names = Names {
@@ -190,10 +180,18 @@ impl Provider<'_> {
             live_tables: live_tables.clone(),
             depth: self.names.depth + 1,
         };
-        let provider = Provider { state: self.state, names: &names };
-        let planner = SqlToRel::new_with_options(&provider, parser_options());
-        let plan = planner.sql_statement_to_plan(*statement)?;
+        let plan = self.view_plan(&text, &names)?;
         Ok(provider_as_source(Arc::new(ViewTable::new(plan, Some(text)))))
+    }
+
+    /// The plan of a view's query over the names that it knows.
+    fn view_plan(&self, text: &str, names: &Names) -> Result<LogicalPlan> {
+        let Statement::Sql(mut statement) = probepilot_sql::parse_one(text).map_err(external)? else {
+            return plan_err!("the view is no query: {text}");
+        };
+        rewrite::rewrite(&mut statement, text).map_err(external)?;
+        let provider = Provider { state: self.state, names };
+        SqlToRel::new_with_options(&provider, parser_options()).sql_statement_to_plan(*statement)
     }
 }
 

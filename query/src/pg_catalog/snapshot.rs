@@ -250,18 +250,7 @@ fn built_in_view(view: &views::View, query: String) -> Relation {
             comment: Some(column.comment.to_owned()),
         }
     });
-    Relation {
-        oid: 0,
-        schema: PUBLIC.to_owned(),
-        name: view.name.to_owned(),
-        kind: 'v',
-        attributes: attributes.collect(),
-        comment: Some(view.comment.to_owned()),
-        insertable: false,
-        rows: None,
-        bytes: 0,
-        definition: Some(query),
-    }
+    view_relation(view.table_name(), attributes.collect(), Some(view.comment.to_owned()), query)
 }
 
 /// A view that a user made.
@@ -273,23 +262,28 @@ fn stored_view(view: &View) -> Relation {
         Attribute {
             name: column.name.clone(),
             type_oid: oid,
-            length: types::TYPES.iter().find(|known| known.oid == oid).map_or(-1, |known| known.length),
+            length: types::length_of(oid),
             modifier: stored.map_or(-1, SqlType::modifier),
             nullable: true,
             comment: column.comment.clone(),
         }
     });
+    let definition = format!(" {};", view.definition.sql);
+    view_relation(view.name.clone(), attributes.collect(), view.comment.clone(), definition)
+}
+
+fn view_relation(name: TableName, attributes: Vec<Attribute>, comment: Option<String>, definition: String) -> Relation {
     Relation {
         oid: 0,
-        schema: view.name.schema.clone(),
-        name: view.name.name.clone(),
+        schema: name.schema,
+        name: name.name,
         kind: 'v',
-        attributes: attributes.collect(),
-        comment: view.comment.clone(),
+        attributes,
+        comment,
         insertable: false,
         rows: None,
         bytes: 0,
-        definition: Some(format!(" {};", view.definition.sql)),
+        definition: Some(definition),
     }
 }
 
@@ -301,7 +295,7 @@ impl definitions::Definition {
             Attribute {
                 name: column.name.to_owned(),
                 type_oid: oid,
-                length: types::TYPES.iter().find(|known| known.oid == oid).map_or(-1, |known| known.length),
+                length: types::length_of(oid),
                 modifier: -1,
                 nullable: !matches!(column.cell_type, CellType::Oid | CellType::Name),
                 comment: None,

@@ -83,6 +83,11 @@ pub fn shown(oid: u32, modifier: Option<i64>) -> String {
     }
 }
 
+/// Bytes of a type's values; -1 where they differ, and of types that are not known.
+pub fn length_of(oid: u32) -> i16 {
+    TYPES.iter().find(|known| known.oid == oid).map_or(-1, |known| known.length)
+}
+
 /// Whether a type is a list of another.
 pub fn is_array(oid: u32) -> bool {
     TYPES.iter().any(|known| known.array == oid)
