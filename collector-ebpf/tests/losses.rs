@@ -4,6 +4,7 @@
 //! and `marks`, those behind the rings in the collector.
 
 mod by_hand; // Programs without a compiler.
+mod cpus; // The CPUs that events happen on.
 mod host; // The kernel the tests run on.
 mod written; // Statements, compiled.
 
@@ -76,20 +77,11 @@ fn numbers(rows: &RecordBatch) -> Vec<u32> {
     numbers
 }
 
-fn stay_on_one_cpu() {
-    // SAFETY: the set is plain bits, zero is none of them; a CPU that we are on is one that we may use.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(usize::try_from(libc::sched_getcpu()).unwrap(), &mut set);
-        assert_eq!(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set), 0);
-    }
-}
-
 #[test]
 fn kernel_ring_full_is_what_comes_after_the_ring_was_filled() {
     const EVENTS: u32 = 1_000;
     let Some(kernel) = host() else { return };
-    stay_on_one_cpu();
+    cpus::stay_on(&cpus::own_cpus()[..1]);
     let running = Running::start(&kernel, "", 1, OPTIONS);
     let ring_bytes = running.rings.common().ring_bytes();
     number(EVENTS);

@@ -235,6 +235,15 @@ impl Types {
         );
     }
 
+    /// A struct some of whose members are bit fields: (name, type, bits of the field << 24 | bits from the struct's start).
+    fn with_bit_fields(&mut self, name: &str, bytes: u32, members: &[(&str, u32, u32)]) -> u32 {
+        let words: Vec<u32> =
+            members.iter().flat_map(|(name, ty, place)| [self.encoder.string(name), *ty, *place]).collect();
+        let id = self.encoder.add(STRUCT, name, members.len(), true, bytes, &words);
+        self.named.insert(name.to_string(), id);
+        id
+    }
+
     /// `task_struct` points to itself, and has bit fields, so it is written out by hand.
     fn task_struct(&mut self) {
         let spelled = [
@@ -266,11 +275,8 @@ impl Types {
         members.push(("group_leader", pointer, 72 * 8));
         members.push(("in_execve", bit_unit, (1 << 24) | (208 * 8 + 1)));
         members.push(("in_iowait", bit_unit, (3 << 24) | (208 * 8 + 34)));
-        let words: Vec<u32> =
-            members.iter().flat_map(|(name, ty, place)| [self.encoder.string(name), *ty, *place]).collect();
-        let id = self.encoder.add(STRUCT, "task_struct", members.len(), true, 256, &words);
+        let id = self.with_bit_fields("task_struct", 256, &members);
         assert_eq!(id, pointer + 1, "the pointer was made for the struct that comes next");
-        self.named.insert("task_struct".to_string(), id);
         self.named.insert("task_struct *".to_string(), pointer);
     }
 
@@ -289,10 +295,7 @@ impl Types {
         let mut members: Vec<(&str, u32, u32)> =
             spelled.into_iter().map(|(name, ty, bytes)| (name, self.id(ty), bytes * 8)).collect();
         members.push(("secureexec", self.id("unsigned int"), (1 << 24) | (56 * 8 + 2)));
-        let words: Vec<u32> =
-            members.iter().flat_map(|(name, ty, place)| [self.encoder.string(name), *ty, *place]).collect();
-        let id = self.encoder.add(STRUCT, "linux_binprm", members.len(), true, 128, &words);
-        self.named.insert("linux_binprm".to_string(), id);
+        self.with_bit_fields("linux_binprm", 128, &members);
     }
 
     fn tracepoints(&mut self) {

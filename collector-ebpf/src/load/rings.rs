@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::common::Common;
@@ -50,8 +50,6 @@ pub struct Rings {
     epoll: OwnedFd,
     interrupt: Arc<OwnedFd>,
     steps: Steps,
-    /// A step that ended a wait and that nobody has asked for yet.
-    stepped: AtomicBool,
 }
 
 /// The rings as programs see them; clones are the same rings.
@@ -161,7 +159,7 @@ impl Rings {
         let one = rings.first().expect(ONE).map.as_fd().try_clone_to_owned();
         let one = (first_cpu.expect(ONE), Arc::new(one.map_err(refused("keep a ring"))?));
         let common = Common::new(RingMap { map, ring_bytes, one });
-        Ok(Rings { common, rings, epoll, interrupt: Arc::new(interrupt), steps, stepped: AtomicBool::new(false) })
+        Ok(Rings { common, rings, epoll, interrupt: Arc::new(interrupt), steps })
     }
 
     /// What programs that write these rings have in common.
@@ -211,21 +209,14 @@ impl Rings {
         if interrupted {
             self.take_interrupts();
         }
-        let stepped = woken.iter().any(|event| event.u64 == STEP_TOKEN) && self.take_step();
+        let stepped = woken.iter().any(|event| event.u64 == STEP_TOKEN);
         !interrupted && !stepped && !woken.is_empty()
     }
 
-    /// Whether the wall clock was set, or the host slept, since the last call. It ends a wait, so who asks after each knows it
-    /// within the time that a thread takes to wake.
+    /// Whether the wall clock was set, or the host slept, since the last call. Until then no wait sleeps any more: so who asks
+    /// after each knows it within the time that a thread takes to wake.
     pub fn clock_was_set(&self) -> bool {
-        self.take_step();
-        self.stepped.swap(false, Ordering::Relaxed)
-    }
-
-    fn take_step(&self) -> bool {
-        let stepped = self.steps.take();
-        self.stepped.fetch_or(stepped, Ordering::Relaxed);
-        stepped
+        self.steps.take()
     }
 
     /// Sleeps while records gather: for `time`, but only until an [`Interrupter`] says so, the wall clock is set, or a ring is
@@ -255,11 +246,10 @@ impl Rings {
         if ready <= 0 {
             return false;
         }
-        let interrupted = polled[0].revents != 0;
-        if interrupted {
+        if polled[0].revents != 0 {
             self.take_interrupts();
         }
-        polled[1].revents != 0 && self.take_step() || interrupted
+        true
     }
 
     fn take_interrupts(&self) {

@@ -1,6 +1,8 @@
 //! Random aggregates over random events: the rows of one window, from the running kernel, against what DataFusion says of
 //! the same events.
 
+#[path = "../cpus/mod.rs"]
+mod cpus; // The CPUs that events happen on.
 #[path = "../host/mod.rs"]
 mod host; // The kernel the tests run on.
 #[path = "../written/mod.rs"]
