@@ -1,6 +1,7 @@
 -- What the processors ran, by process and stack, from 19 samples a second of each, in windows of a minute. On. An idle processor is
 -- no sample. Samples of one function at different places are one row; the names are looked up when a window ends, so a process that
--- ended long before has addresses instead. Stacks of a process are followed by frame pointers: code that is built without has short ones.
+-- ended long before has addresses instead. Rust's and C++'s names are as they were written, without parameters. Stacks of a process
+-- are followed by frame pointers: code that is built without has short ones.
 -- Each place in a function is a key until then, and what finds no room is in the row marked other.
 -- Cost: some 16,000 ns for each sample, 0.03 % of a core for each busy processor; 14 MiB of memory.
 CREATE PROBE cpu_profile WITH (max_keys = 4096) AS

@@ -152,7 +152,17 @@ impl ScalarUDFImpl for OfProcess {
             Fact::Container => self.texts(keys, |key| self.facts.container(key as u64)),
             Fact::Upid => {
                 let starts = arrays[1].as_primitive::<Int64Type>();
-                let ids = keys.iter().zip(starts).map(|(key, start)| Some(self.facts.upid(pid(key?)?, start? as u64)));
+                // Events of one process follow each other more often than not.
+                let mut last = None;
+                let ids = keys.iter().zip(starts).map(|(key, start)| {
+                    let process = (pid(key?)?, start? as u64);
+                    let id = match last {
+                        Some((known, id)) if known == process => id,
+                        _ => self.facts.upid(process.0, process.1),
+                    };
+                    last = Some((process, id));
+                    Some(id)
+                });
                 Arc::new(ids.collect::<Int64Array>())
             }
         }))

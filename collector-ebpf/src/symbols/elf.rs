@@ -8,14 +8,16 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::demangle::readable;
+
 /// Functions of one file that are kept; of a larger one the first.
 const FUNCTIONS_MAX: usize = 1_000_000;
 
 /// Headers of sections and of segments that are looked at.
 const HEADERS_MAX: u16 = 4_096;
 
-/// Bytes of a name; a longer one is cut.
-const NAME_BYTES_MAX: usize = 255;
+/// Bytes of a linker's name; a longer one is cut, and cannot be made readable then.
+const NAME_BYTES_MAX: usize = 4_096;
 
 /// Names of one file that are kept.
 const NAMES_MAX: usize = 16_384;
@@ -106,7 +108,7 @@ impl Functions {
         self.functions.len()
     }
 
-    /// The name of the function at so many bytes from the file's start; `open` gives the file when it was not asked for before.
+    /// The name, as its programmer wrote it, of the function at so many bytes from the file's start; `open` gives the file when it was not asked for before.
     pub fn name(&self, offset: u64, open: impl FnOnce() -> Option<File>) -> Option<Arc<str>> {
         let within = |segment: &&Segment| offset.checked_sub(segment.offset).is_some_and(|bytes| bytes < segment.bytes);
         let segment = self.segments.iter().find(within)?;
@@ -120,7 +122,7 @@ impl Functions {
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&function.name) {
             return Some(Arc::clone(known));
         }
-        let name: Arc<str> = self.read_name(&open()?, function.name)?.into();
+        let name: Arc<str> = readable(&self.read_name(&open()?, function.name)?).into();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= NAMES_MAX {
             known.clear();

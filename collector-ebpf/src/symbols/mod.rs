@@ -3,6 +3,7 @@
 //! Looked up after the kernel, where rows are made. Answers come from tables that are kept; each has a bound, and what cannot
 //! be named is written as where it is.
 
+mod demangle; // Rust's and C++'s names.
 mod elf; // Functions of an ELF file.
 mod kernel; // The kernel's functions.
 mod process; // What is mapped where in a process.

@@ -143,7 +143,7 @@ impl Place<'_> {
         Path::new(&self.mapping.path).file_name().and_then(|name| name.to_str()).unwrap_or(&self.mapping.path)
     }
 
-    /// The function, as the linker named it.
+    /// The function's name.
     pub fn function(&self) -> Option<Arc<str>> {
         self.functions()?.name(self.offset, || self.open())
     }
