@@ -4,7 +4,7 @@ CREATE PROBE hardirq_latency WITH (max_keys = 256) AS
 SELECT
     time_bucket('10 seconds', x.time) AS time,    -- when the window began
     x.irq,                                        -- number of the interrupt
-    e.name AS handler,                            -- name of the handler's device
+    kernel_string(e.action.name) AS handler,      -- name of the handler's device
     count(*) AS events,                           -- handlers that ran
     count(*) FILTER (WHERE x.ret = 0) AS not_own, -- those whose device was not the cause
     sum(x.nsecs - e.nsecs) AS total_ns,           -- time they took together; ns
@@ -13,6 +13,6 @@ SELECT
     approx_percentile(x.nsecs - e.nsecs, 0.99) AS latency_p99_ns, -- 99 of 100 took no longer, within 6.25 %; ns
     max(x.nsecs - e.nsecs) AS latency_max_ns,     -- the longest; ns
     histogram(x.nsecs - e.nsecs) AS latency_histogram_ns -- [[begin, end, count], …]; ns
-FROM tracepoint.irq_handler_entry e JOIN tracepoint.irq_handler_exit x ON e.cpu = x.cpu
+FROM tp_btf.irq_handler_entry e JOIN tp_btf.irq_handler_exit x ON e.cpu = x.cpu
 WHERE e.irq = x.irq
 GROUP BY 1, 2, 3;

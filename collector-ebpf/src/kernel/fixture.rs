@@ -220,6 +220,7 @@ impl Types {
             48,
             &[("si_signo", "int", 0), ("si_errno", "int", 4), ("si_code", "int", 8)],
         );
+        self.aggregate(STRUCT, "irqaction", 96, &[("irq", "unsigned int", 48), ("name", "const char *", 64)]);
         self.aggregate(STRUCT, "gendisk", 64, &[("major", "int", 8), ("first_minor", "int", 16)]);
         self.aggregate(STRUCT, "request_queue", 64, &[("disk", "gendisk *", 24)]);
         self.aggregate(
@@ -299,7 +300,7 @@ impl Types {
     }
 
     fn tracepoints(&mut self) {
-        let tracepoints: [(&str, &[(&str, &str)]); 14] = [
+        let tracepoints: [(&str, &[(&str, &str)]); 16] = [
             ("sched_wakeup", &[("p", "task_struct *")]),
             ("sched_process_exec", &[("p", "task_struct *"), ("old_pid", "pid_t"), ("bprm", "linux_binprm *")]),
             ("sched_process_exit", &[("p", "task_struct *"), ("group_dead", "bool")]),
@@ -327,6 +328,8 @@ impl Types {
             ),
             ("inet_sock_set_state", &[("sk", "const sock *"), ("oldstate", "const int"), ("newstate", "const int")]),
             ("tcp_retransmit_skb", &[("sk", "const sock *"), ("skb", "const sk_buff *"), ("err", "int")]),
+            ("irq_handler_entry", &[("irq", "int"), ("action", "irqaction *")]),
+            ("irq_handler_exit", &[("irq", "int"), ("action", "irqaction *"), ("ret", "int")]),
             ("mark_victim", &[("task", "task_struct *"), ("uid", "uid_t")]),
             ("block_rq_issue", &[("rq", "request *")]),
             ("block_rq_complete", &[("rq", "request *"), ("error", "int"), ("nr_bytes", "unsigned int")]),
