@@ -11,8 +11,11 @@ mod event_cost; // G1: what an event costs in the kernel, against bpftrace.
 mod figures; // Medians, percentiles, the machine.
 mod freshness; // G4: from a kernel event to a row in SQL.
 mod host_cpu; // G3: the share of the host that collecting takes.
+mod lake; // A lake of a few million rows.
 mod many_probes; // G16: an event under 100 probes.
 mod memory; // G19: memory at rest and under overload.
+mod newest; // G7: the newest rows that match, against DuckDB and stock DataFusion.
+mod planning; // G17: planning with 10,000 segments.
 mod ring_to_parquet; // G2: rows a second through one core, without loss.
 mod workload; // System calls at a rate, pinned to a CPU.
 
@@ -31,6 +34,8 @@ fn main() {
             "create-probe" => create_probe::run(),
             "many-probes" => many_probes::run(),
             "memory" => memory::run(),
+            "newest" => newest::run(),
+            "planning" => planning::run(),
             unknown => {
                 eprintln!("no figure is called {unknown}: cargo xtask bench lists them");
                 std::process::exit(1);

@@ -28,6 +28,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::optimizer::Analyzer;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 use probepilot_catalog::manifest::Manifest;
@@ -40,7 +41,7 @@ use crate::gapfill::{GapFillPlanner, GapFillRule};
 use crate::insert::Lanes;
 use crate::losses::Book;
 use crate::rewrite::SubqueriesToJoins;
-use crate::scan::{Pin, store_url};
+use crate::scan::{OrderBelowFilters, Pin, store_url};
 use crate::tail::{Feed, Tail};
 use queries::Queries;
 use session::{Session, SessionOptions};
@@ -227,11 +228,16 @@ fn state(
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(SubqueriesToJoins::default()));
     rules.insert(0, Arc::new(GapFillRule::new(functions::bucket::time_bucket())));
+    let mut physical = PhysicalOptimizer::new().rules;
+    // After the order was told to scans, before filters that depend on rows are.
+    let behind = physical.iter().position(|rule| rule.name() == "PushdownSort").map_or(physical.len(), |at| at + 1);
+    physical.insert(behind, Arc::new(OrderBelowFilters));
     let mut builder = SessionStateBuilder::new()
         .with_config(config())
         .with_runtime_env(runtime)
         .with_default_features()
         .with_analyzer_rules(rules)
+        .with_physical_optimizer_rules(physical)
         .with_query_planner(Arc::new(GapFillPlanner));
     if let Some(planners) = builder.expr_planners() {
         planners.insert(0, Arc::new(functions::literals::ArrayLiterals));

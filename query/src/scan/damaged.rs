@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::datasource::physical_plan::ParquetSource;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
@@ -12,8 +11,9 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 
+use super::newest::NewestSource;
 use super::reader::SegmentError;
-use super::segments::store_url;
+use super::segments::{Kept, SegmentsSource, store_url};
 
 /// Segments that are read again to find the damaged one; with more of them it stays unnamed.
 const SEGMENTS_MAX: usize = 1000;
@@ -23,11 +23,13 @@ const SEGMENTS_MAX: usize = 1000;
 pub async fn find_damaged(plan: &Arc<dyn ExecutionPlan>, context: &TaskContext) -> Option<SegmentError> {
     let mut paths: Vec<Path> = Vec::new();
     plan.apply(|node| {
-        let scan = node.downcast_ref::<DataSourceExec>();
-        if let Some((config, _)) = scan.and_then(|scan| scan.downcast_to_file_source::<ParquetSource>()) {
-            let files = config.file_groups.iter().flat_map(|group| group.files());
-            paths.extend(files.map(|file| file.object_meta.location.clone()));
-        }
+        let source = node.downcast_ref::<DataSourceExec>().map(DataSourceExec::data_source);
+        let kept = source.and_then(|source| {
+            let newest = source.downcast_ref::<NewestSource>().and_then(NewestSource::kept);
+            newest.or_else(|| source.downcast_ref::<SegmentsSource>().map(SegmentsSource::kept))
+        });
+        let segments = kept.into_iter().flat_map(Kept::iter);
+        paths.extend(segments.map(|segment| Path::from(segment.path.as_str())));
         Ok(TreeNodeRecursion::Continue)
     })
     .ok()?;

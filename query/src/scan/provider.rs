@@ -10,11 +10,12 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::utils::conjunction_opt;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
-use probepilot_catalog::manifest::{Segment, Table};
+use probepilot_catalog::manifest::Table;
 use probepilot_catalog::table::{TableId, TableKind, TableName};
 use probepilot_sql::{SqlError, SqlState};
 
 use super::prune::{RunBounds, SegmentBounds, keep};
+use super::segments::Kept;
 use super::union::ScanUnion;
 use super::{segments, tail_source};
 use crate::engine::statement::Statement;
@@ -100,8 +101,8 @@ impl TableProvider for StoredTable {
         if !runs.is_empty() {
             scans.push(tail_source::scan(&runs, &self.schema, projection, limit)?);
         }
-        if !kept_segments.is_empty() {
-            scans.push(segments::scan(state, &table, &kept_segments, projection, limit)?);
+        if kept_segments.len() > 0 {
+            scans.push(segments::scan(state, kept_segments, projection, limit)?);
         }
         if scans.is_empty() {
             let schema = match projection {
@@ -138,10 +139,9 @@ fn unqualified(filter: Expr) -> Result<Expr> {
         .map(|transformed| transformed.data)
 }
 
-fn kept_segments(table: &Table, predicate: Option<&Arc<dyn PhysicalExpr>>) -> Vec<Segment> {
+fn kept_segments(table: &Arc<Table>, predicate: Option<&Arc<dyn PhysicalExpr>>) -> Kept {
     let bounds = SegmentBounds { table, segments: &table.segments };
-    let kept = keep(predicate, &table.schema, &bounds);
-    table.segments.iter().zip(kept).filter(|(_, keep)| *keep).map(|(segment, _)| segment.clone()).collect()
+    Kept::new(Arc::clone(table), &keep(predicate, &table.schema, &bounds))
 }
 
 fn kept_runs(schema: &SchemaRef, runs: Vec<Arc<Run>>, predicate: Option<&Arc<dyn PhysicalExpr>>) -> Vec<Arc<Run>> {

@@ -11,12 +11,14 @@ use datafusion::common::{Result, Statistics};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::{DataSource, DataSourceExec, OpenArgs};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::SchedulingType;
 use datafusion::physical_plan::projection::ProjectionExprs;
+use datafusion::physical_plan::sort_pushdown::SortOrderPushdownResult;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, Partitioning};
 use probepilot_catalog::table::time_column;
 
+use super::newest::{NewestSource, falling};
 use super::prune::time_statistics;
 use crate::tail::Run;
 
@@ -54,7 +56,7 @@ fn adapt(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
 
 /// Rows in memory whose earliest and latest time are known.
 #[derive(Clone, Debug)]
-struct TailSource {
+pub(super) struct TailSource {
     memory: MemorySourceConfig,
     /// The column whose bounds they are.
     time: Option<Arc<str>>,
@@ -62,6 +64,23 @@ struct TailSource {
 }
 
 impl TailSource {
+    /// Its rows with the columns of the output, and where the time is among them, for an order that begins with falling
+    /// time.
+    pub(super) fn newest_first(&self, order: &[PhysicalSortExpr]) -> Option<(usize, Vec<RecordBatch>)> {
+        let output = self.eq_properties();
+        let column = falling(order)?;
+        let field = output.schema().fields().get(column.index())?;
+        if self.time.as_deref() != Some(field.name().as_str()) || self.memory.fetch().is_some() {
+            return None;
+        }
+        let projection = self.memory.projection().as_ref();
+        let rows = self.memory.partitions().iter().flatten().map(|rows| match projection {
+            Some(columns) => rows.project(columns).ok(),
+            None => Some(rows.clone()),
+        });
+        Some((column.index(), rows.collect::<Option<Vec<_>>>()?))
+    }
+
     fn wrap(&self, source: Arc<dyn DataSource>) -> Arc<dyn DataSource> {
         match source.downcast_ref::<MemorySourceConfig>() {
             Some(memory) => {
@@ -119,6 +138,13 @@ impl DataSource for TailSource {
 
     fn fetch(&self) -> Option<usize> {
         self.memory.fetch()
+    }
+
+    fn try_pushdown_sort(&self, order: &[PhysicalSortExpr]) -> Result<SortOrderPushdownResult<Arc<dyn DataSource>>> {
+        let Some((time, rows)) = self.newest_first(order) else { return self.memory.try_pushdown_sort(order) };
+        let partitions = self.output_partitioning().partition_count();
+        let newest = NewestSource::new(rows, None, &self.eq_properties(), time, partitions);
+        Ok(SortOrderPushdownResult::Inexact { inner: Arc::new(newest) })
     }
 
     fn try_swapping_with_projection(&self, projection: &ProjectionExprs) -> Result<Option<Arc<dyn DataSource>>> {

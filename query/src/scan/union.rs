@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, ReplaceChildrenOptions};
@@ -18,6 +19,10 @@ use datafusion::physical_plan::sort_pushdown::SortOrderPushdownResult;
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+
+use super::newest::NewestSource;
+use super::segments::SegmentsSource;
+use super::tail_source::TailSource;
 
 /// A union of scans of the same table.
 ///
@@ -33,6 +38,22 @@ impl ScanUnion {
     /// One plan for all scans; the scan itself when there is just one.
     pub(super) fn try_new(scans: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         UnionExec::try_new(scans).map(wrap)
+    }
+}
+
+impl ScanUnion {
+    /// Tail and segments as one scan; `None` when one of them is something else by now, or for another order.
+    fn newest_first(&self, order: &[PhysicalSortExpr]) -> Option<Arc<dyn ExecutionPlan>> {
+        let [tail, segments] = self.union.children()[..] else { return None };
+        let source =
+            |scan: &Arc<dyn ExecutionPlan>| Some(Arc::clone(scan.downcast_ref::<DataSourceExec>()?.data_source()));
+        let (tail, segments) = (source(tail)?, source(segments)?);
+        let (_, rows) = tail.downcast_ref::<TailSource>()?.newest_first(order)?;
+        let (time, segments) = segments.downcast_ref::<SegmentsSource>()?.newest_first(order)?;
+        let properties = self.properties();
+        let partitions = properties.partitioning.partition_count();
+        let newest = NewestSource::new(rows, Some(segments), &properties.eq_properties, time, partitions);
+        Some(DataSourceExec::from_data_source(newest))
     }
 }
 
@@ -138,8 +159,12 @@ impl ExecutionPlan for ScanUnion {
         Ok(propagation)
     }
 
-    /// Asks every scan. The sort above stays unless every scan reads in exactly the wanted order.
+    /// Asks every scan, or makes one of all for the newest rows first: then segments stay closed while rows of the tail are
+    /// newer. The sort above stays unless every scan reads in exactly the wanted order.
     fn try_pushdown_sort(&self, order: &[PhysicalSortExpr]) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
+        if let Some(newest) = self.newest_first(order) {
+            return Ok(SortOrderPushdownResult::Inexact { inner: newest });
+        }
         let (mut exact, mut changed) = (true, false);
         let mut scans = Vec::with_capacity(self.union.children().len());
         for scan in self.union.children() {

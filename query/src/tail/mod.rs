@@ -13,10 +13,14 @@ use probepilot_catalog::table::TableId;
 pub use feed::Feed;
 pub use run::Run;
 
-/// Rows of one run at most: runs grow by merging up to this, so that a tail of a million rows has about a dozen runs.
+/// A run of so many rows is not merged any more: a plan's operators take it as it is, and copying it would cost more than
+/// they would gain. A tail of a million rows has a thousand runs at most, and a few small ones.
 ///
-/// A larger batch stays a run of its own.
-pub const RUN_ROWS_MAX: usize = 131_072;
+/// It also keeps memory down: such a run shares its rows with whoever else holds the entry, the segment writer above all.
+pub const RUN_ROWS_LARGE: usize = 1_024;
+
+/// So many small runs of a like size are merged into one: a row is copied by the logarithm of this base.
+const MERGED_RUNS: usize = 8;
 
 /// Every table's runs, oldest first.
 type Tables = HashMap<TableId, Arc<Vec<Arc<Run>>>>;
@@ -109,20 +113,28 @@ impl Tail {
     }
 }
 
-/// Merges the newest runs while the newest is at least half as large as the one before it: every row is copied a
-/// logarithmic number of times, and a long tail has few runs.
+/// Merges the newest runs when there are [`MERGED_RUNS`] of them that are no larger than the newest one, to a power of that
+/// number; and again, when the result is one of as many.
 fn merge_small(runs: &mut Vec<Arc<Run>>) {
-    while let [.., older, newer] = runs.as_slice() {
-        let (older_rows, newer_rows) = (older.rows().num_rows(), newer.rows().num_rows());
-        if newer_rows * 2 < older_rows || older_rows + newer_rows > RUN_ROWS_MAX {
+    while let Some(newest) = runs.last()
+        && let Some(newest_class) = size_class(newest)
+    {
+        let is_like =
+            |run: &&Arc<Run>| size_class(run).is_some_and(|class| class <= newest_class) && run.has_columns_of(newest);
+        let count = runs.iter().rev().take_while(is_like).count();
+        if count < MERGED_RUNS {
             return;
         }
-        let Some(merged) = Run::merge(older, newer) else {
-            return; // The table's columns changed in between.
-        };
-        runs.truncate(runs.len() - 2);
+        let Some(merged) = Run::merge(&runs[runs.len() - count..]) else { return };
+        runs.truncate(runs.len() - count);
         runs.push(Arc::new(merged));
     }
+}
+
+/// The power of [`MERGED_RUNS`] that a run's rows reach; `None` when it is large.
+fn size_class(run: &Run) -> Option<u32> {
+    let rows = run.rows().num_rows();
+    (rows < RUN_ROWS_LARGE).then(|| rows.max(1).ilog(MERGED_RUNS))
 }
 
 #[cfg(test)]
@@ -159,6 +171,35 @@ mod tests {
         }
     }
 
+    #[test]
+    fn large_batches_are_kept_as_they_are() {
+        let tail = Tail::default();
+        let entries: Vec<Entry> = (1..=20).map(|sequence| entry(sequence, RUN_ROWS_LARGE as i64)).collect();
+        let envelopes: Vec<Arc<Envelope>> = entries.iter().map(|entry| Arc::clone(&entry.envelope)).collect();
+        entries.into_iter().for_each(|entry| tail.append(entry));
+        let pin = tail.pin();
+        assert_eq!(pin.runs(TableId(1)).len(), 20);
+        for (run, envelope) in pin.runs(TableId(1)).iter().zip(envelopes) {
+            let (kept, given) = (run.rows().column(1), envelope.batches[0].rows.column(1));
+            assert!(Arc::ptr_eq(kept, given), "the column was copied");
+        }
+    }
+
+    #[test]
+    fn runs_of_other_columns_are_not_merged_and_hold_nothing_up() {
+        let tail = Tail::default();
+        tail.append(entry(1, 2));
+        for sequence in 2..=100 {
+            let mut entry = entry(sequence, 2);
+            let envelope = Arc::make_mut(&mut entry.envelope);
+            let rows = &envelope.batches[0].rows;
+            envelope.batches[0].rows = rows.project(&[0, 1]).unwrap();
+            tail.append(entry);
+        }
+        assert!(tail.pin().runs(TableId(1)).len() < 2 + 4 * MERGED_RUNS);
+        assert_eq!(values(&tail, 0).len(), 200);
+    }
+
     /// The values of column `n` after `committed`, in order.
     fn values(tail: &Tail, committed: u64) -> Vec<i64> {
         let pin = tail.pin();
@@ -178,7 +219,9 @@ mod tests {
         for sequence in 1..=3_000 {
             tail.append(entry(sequence, 3));
         }
-        assert!(tail.pin().runs(TableId(1)).len() <= 16, "{}", tail.pin().runs(TableId(1)).len());
+        let runs = tail.pin().runs(TableId(1)).len();
+        // Nine thousand rows: those that are large, and fewer than eight of each smaller class.
+        assert!(runs <= 9_000 / RUN_ROWS_LARGE + 4 * MERGED_RUNS, "{runs}");
         assert_eq!(tail.size().0, 9_000);
         assert_eq!(values(&tail, 0).len(), 9_000);
     }

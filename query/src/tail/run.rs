@@ -38,22 +38,29 @@ impl Run {
         Run::new(u64::MAX, rows, None)
     }
 
-    /// Two neighbours as one, compact in memory; `None` when their columns differ.
-    pub(super) fn merge(older: &Run, newer: &Run) -> Option<Run> {
-        let schema = older.rows.schema();
-        if schema.fields() != newer.rows.schema().fields() {
-            return None;
-        }
-        let rows = concat_batches(&schema, [&older.rows, &newer.rows]).ok()?;
+    /// Neighbours of the same columns as one, compact in memory; `None` when there is nothing to merge.
+    pub(super) fn merge(runs: &[Arc<Run>]) -> Option<Run> {
+        let schema = runs.first()?.rows.schema();
+        let rows = concat_batches(&schema, runs.iter().map(|run| &run.rows)).ok()?;
         let columns = rows.columns().iter().map(compact).collect();
         let rows = RecordBatch::try_new(schema, columns).ok()?;
-        let older_rows = older.rows.num_rows();
-        let moved = newer.pieces.iter().map(|piece| Piece { rows_end: older_rows + piece.rows_end, ..piece.clone() });
-        let time_bounds = match (older.time_bounds, newer.time_bounds) {
-            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
-            _ => None,
-        };
-        Some(Run { rows, pieces: older.pieces.iter().cloned().chain(moved).collect(), time_bounds })
+        let mut pieces = Vec::with_capacity(runs.iter().map(|run| run.pieces.len()).sum());
+        let mut rows_before = 0;
+        for run in runs {
+            pieces.extend(
+                run.pieces.iter().map(|piece| Piece { rows_end: rows_before + piece.rows_end, ..piece.clone() }),
+            );
+            rows_before += run.rows.num_rows();
+        }
+        let bounds = runs.iter().map(|run| run.time_bounds);
+        let time_bounds = bounds.reduce(|a, b| a.zip(b).map(|(a, b)| (a.0.min(b.0), a.1.max(b.1)))).flatten();
+        Some(Run { rows, pieces, time_bounds })
+    }
+
+    /// Whether the other's rows may be merged with its own.
+    pub(super) fn has_columns_of(&self, other: &Run) -> bool {
+        let (own, others) = (self.rows.schema_ref(), other.rows.schema_ref());
+        Arc::ptr_eq(own, others) || own.fields() == others.fields()
     }
 
     /// The rows.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch, StringViewArray, TimestampNanosecondArray};
+use arrow::array::{AsArray, Int64Array, RecordBatch, StringViewArray, TimestampNanosecondArray};
+use arrow::compute::{max, min};
+use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use arrow::util::pretty::pretty_format_batches;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -162,7 +164,12 @@ impl Lake {
 
     /// Appends events to the log and waits until the tail shows them.
     pub async fn log_events(&self, from: i64, to: i64) -> u64 {
-        let batches = vec![Batch { table: EVENTS, rows: events(from, to) }];
+        self.log_rows(events(from, to)).await
+    }
+
+    /// Appends rows to the log and waits until the tail shows them.
+    pub async fn log_rows(&self, rows: RecordBatch) -> u64 {
+        let batches = vec![Batch { table: EVENTS, rows }];
         let number = self.log.head() + 1;
         let envelope = Envelope { producer: "test".into(), epoch: 1, number, batches };
         let sequence = self.log.append(envelope, Durability::Process).await.unwrap();
@@ -175,43 +182,76 @@ impl Lake {
     /// Writes a segment of events `from..to` and commits it with the watermark in one step.
     pub async fn commit_events(&self, from: i64, to: i64, watermark: u64) -> String {
         let path = format!("main/events/{from}-{to}.parquet");
-        let rows = events(from, to);
-        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(1_000)).build();
+        self.commit_rows(&path, &events(from, to), watermark).await;
+        path
+    }
+
+    /// Writes a segment and commits it with the watermark in one step.
+    pub async fn commit_rows(&self, path: &str, rows: &RecordBatch, watermark: u64) {
+        let segment = self.write_segment(path, rows).await;
+        self.change_segments(|manifest, segments| {
+            manifest.watermark.insert(STREAM.into(), watermark);
+            segments.push(segment);
+        });
+    }
+
+    /// Ends segments, and commits another in their place.
+    pub async fn replace_segments(&self, ended: &[String], with: Option<(&str, &RecordBatch)>) {
+        let with = match with {
+            Some((path, rows)) => Some(self.write_segment(path, rows).await),
+            None => None,
+        };
+        self.change_segments(|_, segments| {
+            segments.retain(|segment| !ended.contains(&segment.path));
+            segments.extend(with);
+        });
+    }
+
+    async fn write_segment(&self, path: &str, rows: &RecordBatch) -> Segment {
+        let properties = WriterProperties::builder()
+            .set_max_row_group_row_count(Some(1_000))
+            .set_data_page_row_count_limit(100)
+            .set_write_batch_size(100)
+            .build();
         let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties)).unwrap();
-        writer.write(&rows).unwrap();
+        writer.write(rows).unwrap();
         let bytes = writer.into_inner().unwrap();
         let footer = u32::from_le_bytes(bytes[bytes.len() - 8..bytes.len() - 4].try_into().unwrap());
+        let times = rows.column(0).as_primitive::<TimestampNanosecondType>();
+        let numbers = rows.column(1).as_primitive::<Int64Type>();
         let segment = Segment {
-            id: from + 1,
-            path: path.clone(),
-            rows: (to - from) as u64,
+            id: numbers.value(0) + 1,
+            path: path.to_owned(),
+            rows: rows.num_rows() as u64,
             bytes: bytes.len() as u64,
             footer_bytes: u64::from(footer),
-            time_min: START_NS + from * SECOND_NS,
-            time_max: START_NS + (to - 1) * SECOND_NS,
+            time_min: min(times).unwrap(),
+            time_max: max(times).unwrap(),
             level: 0,
             bounds: vec![ColumnBounds {
                 column_id: 2,
-                min: Some(Bound::Int(from)),
-                max: Some(Bound::Int(to - 1)),
+                min: min(numbers).map(Bound::Int),
+                max: max(numbers).map(Bound::Int),
                 null_count: 0,
             }],
         };
-        self.store.put(&Path::from(path.as_str()), bytes.into()).await.unwrap();
+        self.store.put(&Path::from(path), bytes.into()).await.unwrap();
+        segment
+    }
+
+    fn change_segments(&self, change: impl FnOnce(&mut Manifest, &mut Vec<Segment>)) {
         self.manifest.send_modify(|manifest| {
             let mut next = Manifest::clone(manifest);
             next.snapshot += 1;
-            next.watermark.insert(STREAM.into(), watermark);
             let name = TableName::public("events");
             let mut table = Table::clone(&next.tables[&name]);
             let mut segments = Vec::clone(&table.segments);
-            segments.push(segment);
+            change(&mut next, &mut segments);
             segments.sort_by_key(|segment| std::cmp::Reverse(segment.time_max));
             table.segments = Arc::new(segments);
             next.tables.insert(name, Arc::new(table));
             *manifest = Arc::new(next);
         });
-        path
     }
 
     pub fn session(&self) -> Session {
