@@ -3,11 +3,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_empty_array, new_null_array,
+};
 use arrow::compute::{CastOptions, and_kleene, cast_with_options, concat, filter_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Literal;
+use datafusion::scalar::ScalarValue;
+use parking_lot::Mutex;
 
 /// What the part after the kernel did with rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,8 +29,23 @@ pub struct AfterPart {
     record_schema: SchemaRef,
     output_schema: SchemaRef,
     filters: Vec<Arc<dyn PhysicalExpr>>,
-    outputs: Vec<Arc<dyn PhysicalExpr>>,
+    outputs: Vec<Output>,
     asks_for_processes: bool,
+}
+
+/// What makes a column.
+#[derive(Debug)]
+enum Output {
+    Computed(Arc<dyn PhysicalExpr>),
+    Constant(Constant),
+}
+
+/// A column that says the same in every row, as the node's name does. Batches share the memory of one array.
+#[derive(Debug)]
+struct Constant {
+    value: ScalarValue,
+    /// What was made last, at most twice as long as what was asked for.
+    made: Mutex<ArrayRef>,
 }
 
 impl AfterPart {
@@ -39,6 +59,11 @@ impl AfterPart {
         asks_for_processes: bool,
     ) -> AfterPart {
         debug_assert_eq!(output_schema.fields().len(), outputs.len());
+        let outputs = outputs
+            .into_iter()
+            .zip(output_schema.fields())
+            .map(|(output, field)| Output::new(output, field.data_type()));
+        let outputs = outputs.collect();
         AfterPart { record_schema, output_schema, filters, outputs, asks_for_processes }
     }
 
@@ -81,7 +106,10 @@ impl AfterPart {
             .outputs
             .iter()
             .zip(self.output_schema.fields())
-            .map(|(output, field)| stored(&evaluate(output, kept, counts)?, field.data_type()))
+            .map(|(output, field)| match output {
+                Output::Computed(output) => stored(&evaluate(output, kept, counts)?, field.data_type()),
+                Output::Constant(constant) => constant.column(kept.num_rows()),
+            })
             .collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(kept.num_rows()));
         Ok(RecordBatch::try_new_with_options(self.output_schema(), columns, &options)?)
@@ -104,6 +132,26 @@ impl AfterPart {
             });
         }
         Ok(keep)
+    }
+}
+
+impl Output {
+    fn new(output: Arc<dyn PhysicalExpr>, data_type: &DataType) -> Output {
+        // What cannot be cast is left to where each batch's failures are counted.
+        match output.downcast_ref::<Literal>().map(|literal| literal.value().cast_to(data_type)) {
+            Some(Ok(value)) => Output::Constant(Constant { value, made: Mutex::new(new_empty_array(data_type)) }),
+            _ => Output::Computed(output),
+        }
+    }
+}
+
+impl Constant {
+    fn column(&self, rows: usize) -> Result<ArrayRef> {
+        let mut made = self.made.lock();
+        if !(rows..=2 * rows).contains(&made.len()) {
+            *made = self.value.to_array_of_size(rows)?;
+        }
+        Ok(made.slice(0, rows))
     }
 }
 

@@ -70,8 +70,8 @@ pub struct RecordDecoder {
 #[derive(Debug)]
 struct Column {
     cell: Cell,
-    nulls: Vec<bool>,
-    null_count: usize,
+    /// Which rows are not NULL; empty as long as none is.
+    validity: Vec<bool>,
     values: Values,
 }
 
@@ -104,8 +104,7 @@ impl RecordDecoder {
             .zip(schema.fields())
             .map(|(cell, field)| Column {
                 cell: *cell,
-                nulls: Vec::with_capacity(ROWS_AT_FIRST),
-                null_count: 0,
+                validity: Vec::new(),
                 values: Values::new(*cell, field.data_type()),
             })
             .collect();
@@ -132,8 +131,9 @@ impl RecordDecoder {
                     null
                 }
             };
-            column.nulls.push(!null);
-            column.null_count += usize::from(null);
+            if null || !column.validity.is_empty() {
+                column.note(null, self.rows);
+            }
         }
         self.rows += 1;
         Ok(())
@@ -307,10 +307,16 @@ impl Views {
 const VIEW_BYTES_MAX: usize = 12;
 
 impl Column {
+    /// Notes whether the row is NULL that comes behind so many others.
+    fn note(&mut self, null: bool, rows_before: usize) {
+        self.validity.resize(rows_before, true);
+        self.validity.push(!null);
+    }
+
     fn finish(&mut self, clock: ClockOffset) -> ArrayRef {
-        let has_nulls = std::mem::take(&mut self.null_count) > 0;
-        let nulls = has_nulls.then(|| NullBuffer::new(BooleanBuffer::from(self.nulls.as_slice())));
-        self.nulls.clear();
+        let has_nulls = !self.validity.is_empty();
+        let nulls = has_nulls.then(|| NullBuffer::new(BooleanBuffer::from(self.validity.as_slice())));
+        self.validity.clear();
         match &mut self.values {
             Values::Int16(values) => Arc::new(Int16Array::new(taken(values).into(), nulls)),
             Values::Int32(values) => Arc::new(Int32Array::new(taken(values).into(), nulls)),

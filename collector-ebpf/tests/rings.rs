@@ -84,7 +84,7 @@ fn kernel_waits_and_gathering_end_when_the_wall_clock_is_set() {
 }
 
 #[test]
-fn records_gather_for_their_time_or_until_a_ring_is_filled_to_an_eighth() {
+fn records_gather_for_their_time_or_until_a_ring_is_filled_to_a_quarter() {
     let Some(kernel) = host() else { return };
     let hook = kernel.hook(&["tracepoint", "sys_enter_getppid"]).unwrap();
     let mut rings = Rings::new(4 << 20).unwrap();
@@ -93,7 +93,7 @@ fn records_gather_for_their_time_or_until_a_ring_is_filled_to_an_eighth() {
     let mut probe = LoadedProbe::load(&program(&hook, "gather"), &rings.common(), options).unwrap();
     probe.attach().unwrap();
 
-    let few = ring_bytes / 8 / RECORD_BYTES / 4;
+    let few = ring_bytes / 4 / RECORD_BYTES / 8;
     call(few);
     assert!(rings.wait(LONG));
     let gathered = loop {
@@ -107,9 +107,9 @@ fn records_gather_for_their_time_or_until_a_ring_is_filled_to_an_eighth() {
     assert!(gathered >= Duration::from_millis(100) && gathered < LONG, "{gathered:?}");
     assert_eq!(rings.drain(|_| ()), few);
 
-    // On whatever CPUs they come, one of their rings has more than its eighth.
+    // On whatever CPUs they come, one of their rings has more than its quarter.
     let cpus = rings.bytes_total() / ring_bytes;
-    let many = cpus * (ring_bytes / 8 / RECORD_BYTES + 1);
+    let many = cpus * (ring_bytes / 4 / RECORD_BYTES + 1);
     let started = Instant::now();
     let writer = std::thread::spawn(move || call(many));
     assert!(rings.wait(LONG));

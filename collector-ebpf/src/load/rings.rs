@@ -28,7 +28,7 @@ const RING_BYTES_MAX: usize = 1 << 30;
 const EPOLL_EVENTS_MAX: usize = 16;
 
 /// Records do not gather any longer when a ring is filled to this part.
-const GATHERED_PART: usize = 8;
+const GATHERED_PART: usize = 4;
 
 /// What a CPU may write into its ring in a microsecond, bytes: four million records of 64 bytes in a second. It says how
 /// often we look at rings that gather.
@@ -220,7 +220,7 @@ impl Rings {
     }
 
     /// Sleeps while records gather: for `time`, but only until an [`Interrupter`] says so, the wall clock is set, or a ring is
-    /// filled to an eighth. A flood is noticed before it fills a ring.
+    /// filled to a quarter. A flood is noticed before it fills a ring.
     pub fn gather(&self, time: Duration) {
         let ring_bytes = self.common.ring_bytes();
         let flood = Duration::from_micros((ring_bytes / GATHERED_PART / FLOOD_BYTES_PER_US) as u64);
@@ -266,6 +266,8 @@ struct Ring {
     consumer: Arc<Mapping>,
     /// The programs' page, then the records twice.
     producer: Arc<Mapping>,
+    /// Where the records begin in the mapping, behind the programs' page.
+    records_at: usize,
     /// The ring's size less one.
     mask: usize,
     /// Our position.
@@ -292,7 +294,7 @@ impl Ring {
         };
         let consumer = Arc::new(mapped(page, 0, libc::PROT_READ | libc::PROT_WRITE)?);
         let producer = Arc::new(mapped(page + 2 * bytes, page, libc::PROT_READ)?);
-        Ok(Ring { map, consumer, producer, mask: bytes - 1, position: 0, published: 0 })
+        Ok(Ring { map, consumer, producer, records_at: page, mask: bytes - 1, position: 0, published: 0 })
     }
 
     /// What programs have written and we have not read.
@@ -308,7 +310,7 @@ impl Ring {
                 break;
             }
             while self.position != produced {
-                let at = page_bytes() + (self.position & self.mask);
+                let at = self.records_at + (self.position & self.mask);
                 // SAFETY: `at` lies in the first copy of the records and is a multiple of 8, where a head starts.
                 let head =
                     unsafe { self.producer.address().add(at).cast::<AtomicU32>().as_ref() }.load(Ordering::Acquire);

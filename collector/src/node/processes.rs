@@ -112,7 +112,8 @@ pub struct Processes {
     procfs: Procfs,
     cgroups: Cgroups,
     boot_id: u128,
-    ticks_per_second: u64,
+    /// The unit of a process's start in `/proc`.
+    tick_ns: u64,
     /// When this host was booted, read once so that a process's start is the same whenever it is shown.
     boot_unix_ns: i64,
     cmdline: CmdlineSetting,
@@ -148,7 +149,7 @@ impl Processes {
         let processes = Processes {
             // Without the file every boot looks alike, and an id still tells processes of one boot apart.
             boot_id: procfs.boot_id().unwrap_or(0),
-            ticks_per_second: clock_ticks_per_second(),
+            tick_ns: 1_000_000_000 / clock_ticks_per_second(),
             boot_unix_ns: boot_unix_ns(),
             cgroups,
             procfs,
@@ -221,7 +222,7 @@ impl Processes {
     }
 
     fn ticks(&self, boottime_ns: u64) -> u64 {
-        boottime_ns / (1_000_000_000 / self.ticks_per_second)
+        boottime_ns / self.tick_ns
     }
 
     /// A process has become another program. Its executable is looked up while it lives.
@@ -316,12 +317,11 @@ impl Processes {
     pub fn list(&self) -> Vec<(Process, i64, i64)> {
         let mut processes: Vec<Process> = self.state.lock().processes.values().cloned().collect();
         processes.sort_unstable_by_key(|process| process.pid);
-        let tick_ns = (1_000_000_000 / self.ticks_per_second) as i64;
         processes
             .into_iter()
             .map(|process| {
                 let upid = self.upid_of_ticks(process.pid, process.start_ticks);
-                let started_unix_ns = self.boot_unix_ns + process.start_ticks as i64 * tick_ns;
+                let started_unix_ns = self.boot_unix_ns + (process.start_ticks * self.tick_ns) as i64;
                 (process, upid, started_unix_ns)
             })
             .collect()

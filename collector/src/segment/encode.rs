@@ -1,5 +1,7 @@
 //! Sorted rows to the bytes of a Parquet file.
 
+use std::sync::Arc;
+
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampNanosecondType;
 use bytes::Bytes;
@@ -21,22 +23,28 @@ pub struct Encoded {
     pub bytes: Bytes,
 }
 
-/// Encodes rows that are sorted by time and have the table's schema; there is at least one.
-pub fn encode(table: &Table, rows: &RecordBatch) -> Result<Encoded, ParquetError> {
+/// Encodes batches that are sorted by time, each in itself and behind the one before it, and have the table's schema; there is
+/// at least one row.
+pub fn encode(table: &Table, part: &[RecordBatch]) -> Result<Encoded, ParquetError> {
     let layout = layout(table, ZSTD_LEVEL_CUT)?;
-    let rows = fitted(rows, &layout.schema)?;
+    let schema = layout.schema;
     let mut nans = NanWatch::default();
-    nans.see(&rows);
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new_with_options(&mut bytes, layout.schema, layout.options)?;
-    writer.write(&rows)?;
+    let mut writer = ArrowWriter::try_new_with_options(&mut bytes, Arc::clone(&schema), layout.options)?;
+    for rows in part {
+        let rows = fitted(rows, &schema)?;
+        nans.see(&rows);
+        writer.write(&rows)?;
+    }
     let metadata = writer.close()?;
     let bytes = Bytes::from(bytes);
     // Rows without a time are as old as their file.
     let times = match time_column(&table.schema) {
         Some(time) => {
-            let times = rows.column(time).as_primitive::<TimestampNanosecondType>().values();
-            times.first().copied().zip(times.last().copied())
+            let times =
+                |rows: &RecordBatch| rows.column(time).as_primitive::<TimestampNanosecondType>().values().clone();
+            let first = part.first().and_then(|rows| times(rows).first().copied());
+            first.zip(part.last().and_then(|rows| times(rows).last().copied()))
         }
         None => Some(now_unix_ns()).map(|now| (now, now)),
     };
@@ -67,9 +75,8 @@ pub fn segment_path(table: &Table, time_min_unix_ns: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::Float64Array;
+    use arrow::compute::concat_batches;
     use arrow::datatypes::Float64Type;
     use probepilot_catalog::manifest::{Bound, TableSettings};
     use probepilot_catalog::table::{TableId, arrow_schema};
@@ -99,11 +106,12 @@ mod tests {
             let batches: Vec<RecordBatch> =
                 (0..10).map(|part| source.rows((part * 7 + seed) % 10 * 1_000, 999)).collect();
             let parts = sorted_by_hour(&table.schema, &batches).expect("the rows fit");
-            assert_eq!(parts.iter().map(RecordBatch::num_rows).sum::<usize>(), 9_990);
-            for part in parts {
+            assert_eq!(parts.iter().flatten().map(RecordBatch::num_rows).sum::<usize>(), 9_990);
+            for batches in parts {
+                let part = concat_batches(&table.schema, &batches).expect("one schema");
                 let times = part.column(0).as_primitive::<TimestampNanosecondType>().values().clone();
                 assert!(times.is_sorted());
-                let encoded = encode(&table, &part).expect("the rows can be encoded");
+                let encoded = encode(&table, &batches).expect("the rows can be encoded");
                 let segment = encoded.segment;
                 assert_eq!((segment.time_min, segment.time_max), (times[0], times[times.len() - 1]));
                 assert_eq!(
@@ -145,7 +153,7 @@ mod tests {
                 assert_eq!(nulls, bounds.2);
                 let with_nan = parts
                     .iter()
-                    .position(|part| part.column(3).as_primitive::<Float64Type>().iter().flatten().any(f64::is_nan));
+                    .position(|part| part[0].column(3).as_primitive::<Float64Type>().iter().flatten().any(f64::is_nan));
                 assert!(with_nan.is_none_or(|part| found[part].min.is_none() && found[part].max.is_none()));
             }
         }
