@@ -6,6 +6,7 @@ mod refusals; // Wrong input and a second server.
 mod rest; // REST with curl.
 mod tables; // Tables that users make.
 mod views; // Views and comments that users make.
+mod interrupt; // Statements that would not end by themselves.
 #[allow(dead_code)] // The tests of the door use all of it.
 #[path = "../pg/oracle.rs"]
 mod oracle; // A real PostgreSQL.

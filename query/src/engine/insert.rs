@@ -6,13 +6,13 @@ use arrow::array::RecordBatch;
 use arrow::array::timezone::Tz;
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::{ScalarValue, TableReference};
-use datafusion::physical_plan::execute_stream;
 use datafusion::sql::sqlparser::ast::{self, Spanned, Statement as Ast, TableObject};
 use futures::TryStreamExt;
 use probepilot_sql::{SqlError, SqlState, ddl, position};
 
 use super::session::{Prepared, Session, Work};
-use super::{errors, plan, stream};
+use super::stream::{self, Executed};
+use super::{errors, plan};
 use crate::insert::{self, CopyIn, SHOWN_WAIT_MAX, Source, Target, Written};
 
 /// An INSERT that was prepared.
@@ -101,17 +101,17 @@ impl Session {
         let (running, deadline) = self.start(text);
         let caught_up = async { self.engine.catch_up(plan).await.map_err(|error| errors::translate(error, text)) };
         stream::guarded(&running, deadline, caught_up).await?;
-        let (_, state) = self.state();
-        let rows = async {
-            let plan = plan::bind(plan, &prepared.parameters, parameters)?;
-            let plan = state.create_physical_plan(&plan).await?;
-            execute_stream(plan, state.task_ctx())
+        let (statement, state) = self.state();
+        let plan =
+            plan::bind(plan, &prepared.parameters, parameters).map_err(|error| errors::translate(error, text))?;
+        let executed = async {
+            let executed = Executed::start(&self.engine, &statement, state, plan).await;
+            executed.map_err(|error| errors::translate(error, text))
         };
-        let rows = async { rows.await.map_err(|error| errors::translate(error, text)) };
-        let mut rows = stream::guarded(&running, deadline, rows).await?;
+        let mut executed = stream::guarded(&running, deadline, executed).await?;
         let (mark, mut count) = (self.shared.pending.lock().mark(), 0);
         loop {
-            let next = async { rows.try_next().await.map_err(|error| errors::translate(error, text)) };
+            let next = async { executed.rows.try_next().await.map_err(|error| errors::translate(error, text)) };
             let added = match stream::guarded(&running, deadline, next).await {
                 Ok(Some(batch)) => target.rows(&batch, origins, zone).and_then(|batch| {
                     count += batch.rows.num_rows() as u64;

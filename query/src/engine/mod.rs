@@ -12,6 +12,8 @@ mod plan; // From a tree to a logical plan.
 mod stored_views; // Views that users make.
 mod insert; // INSERT: prepared, run, and committed.
 mod explain; // EXPLAIN as one text column.
+mod workers; // The threads that plans run on.
+mod interrupt; // Where plans end that nobody waits for.
 mod stream; // Rows as they come, until cancelled or too late.
 pub(crate) mod errors; // The planner's errors in PostgreSQL's codes.
 mod nearest; // Names that look alike.
@@ -45,6 +47,7 @@ use crate::scan::{OrderBelowFilters, Pin, store_url};
 use crate::tail::{Feed, Tail};
 use queries::Queries;
 use session::{Session, SessionOptions};
+use workers::Workers;
 
 /// Bytes of Parquet footers that are kept in memory; the least used go first.
 const FOOTER_CACHE_BYTES: usize = 64 << 20;
@@ -109,6 +112,7 @@ pub struct Engine {
     lanes: Lanes,
     /// What every statement's state is cloned from.
     state: SessionState,
+    workers: Workers,
     next_process_id: AtomicI32,
     feed: Feed,
 }
@@ -140,6 +144,8 @@ impl Engine {
         } = options;
         let state = state(store, memory_bytes, spill_dir, spill_bytes_max)
             .map_err(|error| SqlError::internal("the query engine could not be set up", error))?;
+        let workers = Workers::start()
+            .map_err(|error| SqlError::internal("the threads for queries could not be started", error))?;
         let tail = Arc::new(Tail::default());
         let feed =
             Feed::start(Arc::clone(&tail), Arc::clone(&rows), stream.clone(), manifest.clone(), tail_bytes).await?;
@@ -158,6 +164,7 @@ impl Engine {
             rows,
             lanes: Lanes::new(session::unix_ns().cast_unsigned()),
             state,
+            workers,
             next_process_id: AtomicI32::new(1),
             feed,
         }))
@@ -232,6 +239,7 @@ fn state(
     // After the order was told to scans, before filters that depend on rows are.
     let behind = physical.iter().position(|rule| rule.name() == "PushdownSort").map_or(physical.len(), |at| at + 1);
     physical.insert(behind, Arc::new(OrderBelowFilters));
+    physical.push(Arc::new(interrupt::Interruptible));
     let mut builder = SessionStateBuilder::new()
         .with_config(config())
         .with_runtime_env(runtime)

@@ -9,7 +9,6 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
 use datafusion::sql::sqlparser::ast::{self, ObjectName, Reset, Set, Statement as Ast};
 use parking_lot::Mutex;
 use probepilot_catalog::ports::RowStream;
@@ -17,11 +16,12 @@ use probepilot_sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
 use super::insert::Insert;
+use super::interrupt::EndsStatement;
 use super::names::Names;
 use super::queries::{Query, Running};
 use super::settings::{self, Settings};
 use super::statement::Statement;
-use super::stream::{self, Deadline};
+use super::stream::{self, Deadline, Executed};
 use super::{Engine, errors, explain, plan};
 use crate::insert::Pending;
 
@@ -213,15 +213,12 @@ impl Session {
                     async { self.engine.catch_up(plan).await.map_err(|error| errors::translate(error, text)) };
                 stream::guarded(&running, deadline, caught_up).await?;
                 let (statement, state) = self.state();
+                let bound = plan::bind(plan, &prepared.parameters, parameters);
+                let bound = bound.map_err(|error| errors::translate(error, text))?;
                 let rows = async {
-                    let plan = plan::bind(plan, &prepared.parameters, parameters)?;
-                    let plan = state.create_physical_plan(&plan).await?;
-                    let context = state.task_ctx();
-                    Ok((execute_stream(Arc::clone(&plan), Arc::clone(&context))?, plan, context))
-                };
-                let rows = async {
-                    let (rows, plan, context) = rows.await.map_err(|error| errors::translate(error, text))?;
-                    Ok((stream::Executed { rows, plan, context }, self.losses(&statement).await))
+                    let executed = Executed::start(&self.engine, &statement, state, bound).await;
+                    let executed = executed.map_err(|error| errors::translate(error, text))?;
+                    Ok((executed, self.losses(&statement).await))
                 };
                 let (executed, notices) = stream::guarded(&running, deadline, rows).await?;
                 let stream = stream::row_stream(executed, running, deadline, Arc::clone(schema), Arc::clone(text));
@@ -230,12 +227,14 @@ impl Session {
             }
             Work::Explain { plan, options } => {
                 let (running, deadline) = self.start(text);
-                let (_, state) = self.state();
-                let lines = async {
-                    let plan = plan::bind(plan, &prepared.parameters, parameters)?;
-                    explain::lines(&state, &plan, options).await
-                };
-                let lines = async { lines.await.map_err(|error| errors::translate(error, text)) };
+                let (statement, state) = self.state();
+                let _ends = EndsStatement::new(&statement);
+                let plan = plan::bind(plan, &prepared.parameters, parameters);
+                let plan = plan.map_err(|error| errors::translate(error, text))?;
+                let options = *options;
+                let lines = async move { explain::lines(&state, &plan, &options).await };
+                let lines =
+                    async { self.engine.workers.run(lines).await.map_err(|error| errors::translate(error, text)) };
                 let lines = stream::guarded(&running, deadline, lines).await?;
                 Ok(stream::ready(Arc::clone(schema), text_rows(schema, vec![lines])?))
             }

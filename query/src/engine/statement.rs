@@ -9,6 +9,7 @@ use datafusion::common::{DataFusionError, Result, exec_datafusion_err, internal_
 use parking_lot::Mutex;
 
 use super::Engine;
+use super::interrupt::Ended;
 use super::session::SessionShared;
 use crate::losses::Scanned;
 use crate::pg_catalog::Snapshot;
@@ -28,6 +29,7 @@ struct Inner {
     catalog: OnceLock<Arc<Snapshot>>,
     /// The probes' tables its plan reads.
     scanned: Mutex<Vec<Scanned>>,
+    ended: Ended,
 }
 
 impl Statement {
@@ -35,9 +37,8 @@ impl Statement {
     pub(super) fn start(engine: &Arc<Engine>, session: &Arc<SessionShared>) -> Statement {
         let pin = engine.pin().with_own(session.pending.lock().batches());
         let (engine, session) = (Arc::clone(engine), Arc::clone(session));
-        Statement {
-            inner: Arc::new(Inner { engine, session, pin, catalog: OnceLock::new(), scanned: Mutex::default() }),
-        }
+        let (catalog, scanned, ended) = (OnceLock::new(), Mutex::default(), Ended::default());
+        Statement { inner: Arc::new(Inner { engine, session, pin, catalog, scanned, ended }) }
     }
 
     /// The statement these options belong to.
@@ -58,6 +59,11 @@ impl Statement {
     /// The engine it runs on.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.inner.engine
+    }
+
+    /// Whether anybody still waits for it.
+    pub(super) fn ended(&self) -> &Ended {
+        &self.inner.ended
     }
 
     /// Notes that its plan reads a probe's table.

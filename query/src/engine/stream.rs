@@ -9,7 +9,9 @@ use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatchOptions;
 use datafusion::common::DataFusionError;
+use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::{FutureExt, StreamExt, stream};
 use parking_lot::Mutex;
@@ -17,8 +19,10 @@ use probepilot_catalog::ports::RowStream;
 use probepilot_sql::{SqlError, SqlState};
 use tokio::time::Instant;
 
-use super::errors;
+use super::interrupt::EndsStatement;
 use super::queries::Running;
+use super::statement::Statement;
+use super::{Engine, errors};
 use crate::scan::find_damaged;
 
 /// Until when a statement may run.
@@ -63,12 +67,27 @@ pub(super) struct Executed {
     /// What it gives.
     pub rows: SendableRecordBatchStream,
     /// The plan.
-    pub plan: Arc<dyn ExecutionPlan>,
+    plan: Arc<dyn ExecutionPlan>,
     /// What it runs in.
-    pub context: Arc<TaskContext>,
+    context: Arc<TaskContext>,
+    _ends: EndsStatement,
 }
 
 impl Executed {
+    /// Makes the plan, and lets it run.
+    pub async fn start(
+        engine: &Engine,
+        statement: &Statement,
+        state: SessionState,
+        plan: LogicalPlan,
+    ) -> Result<Executed, DataFusionError> {
+        let ends = EndsStatement::new(statement);
+        let planned = async move { state.create_physical_plan(&plan).await.map(|plan| (plan, state.task_ctx())) };
+        let (plan, context) = engine.workers.run(planned).await?;
+        let rows = engine.workers.execute(Arc::clone(&plan), Arc::clone(&context));
+        Ok(Executed { rows, plan, context, _ends: ends })
+    }
+
     /// Its failure as the user is told; a damaged segment by name.
     async fn failure(&mut self, error: DataFusionError, text: &str) -> SqlError {
         if errors::is_unnamed_damage(&error)
