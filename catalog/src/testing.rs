@@ -30,6 +30,11 @@ pub struct Postgres {
 impl Postgres {
     /// Starts a server; `None`, and a line that says so, when PostgreSQL 15 is not installed.
     pub fn start() -> Option<Postgres> {
+        Postgres::start_with(&["shared_buffers=16MB"])
+    }
+
+    /// The same with settings, each as `name=value`.
+    pub fn start_with(settings: &[&str]) -> Option<Postgres> {
         if !Path::new(PROGRAMS).join("initdb").exists() {
             println!("skipped: needs postgresql-15");
             return None;
@@ -45,7 +50,8 @@ impl Postgres {
             .arg("-k")
             .arg(folder.path())
             // Nothing of this cluster outlives the test, so nothing is synced.
-            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "shared_buffers=16MB"])
+            .args(["-c", "listen_addresses=", "-c", "fsync=off"])
+            .args(settings.iter().flat_map(|setting| ["-c", setting]))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be had twice"))
             .stderr(log)

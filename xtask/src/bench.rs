@@ -5,12 +5,15 @@ use anyhow::{Result, bail};
 use crate::command;
 
 /// The figures' names, with what each measures.
-pub const FIGURES: [(&str, &str); 9] = [
+pub const FIGURES: [(&str, &str); 12] = [
     ("event-cost", "G1: what an event costs in the kernel, against bpftrace when it is installed"),
     ("ring-to-parquet", "G2: rows a second from the ring to committed Parquet, on one core, without loss"),
     ("host-cpu", "G3: the share of the host that collecting takes, against bpftrace when it is installed"),
     ("freshness", "G4: from a kernel event to a row in SQL, p50 and p99"),
     ("newest", "G7: the newest rows that match, against DuckDB and stock DataFusion on the same files"),
+    ("wire", "G8: rows a second over the Postgres protocol, against PostgreSQL 15"),
+    ("first-row", "the first of ten million rows, and memory until the last"),
+    ("cancel", "from a cancel request to the client's answer"),
     ("create-probe", "G14: from the text of CREATE PROBE to attached and counting"),
     ("many-probes", "G16: what an event costs under 100 probes on its hook, against one"),
     ("planning", "G17: planning with 10,000 segments in the manifest"),

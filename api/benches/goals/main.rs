@@ -15,8 +15,12 @@ mod lake; // A lake of a few million rows.
 mod many_probes; // G16: an event under 100 probes.
 mod memory; // G19: memory at rest and under overload.
 mod newest; // G7: the newest rows that match, against DuckDB and stock DataFusion.
+mod cancel; // From a cancel request to the answer.
+mod first_row; // The first of ten million rows.
+mod pg_client; // A client that keeps nothing.
 mod planning; // G17: planning with 10,000 segments.
 mod ring_to_parquet; // G2: rows a second through one core, without loss.
+mod wire; // G8: rows a second, beside PostgreSQL.
 mod workload; // System calls at a rate, pinned to a CPU.
 
 fn main() {
@@ -35,6 +39,9 @@ fn main() {
             "many-probes" => many_probes::run(),
             "memory" => memory::run(),
             "newest" => newest::run(),
+            "wire" => wire::run(),
+            "first-row" => first_row::run(),
+            "cancel" => cancel::run(),
             "planning" => planning::run(),
             unknown => {
                 eprintln!("no figure is called {unknown}: cargo xtask bench lists them");
