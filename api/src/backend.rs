@@ -101,8 +101,8 @@ impl Session for DoorSession {
         self.connection.session.settings().lock().set_local(name, value)
     }
 
-    fn end_local(&self) {
-        self.connection.session.settings().lock().end_local();
+    fn end_transaction(&self) {
+        self.connection.session.end_transaction();
     }
 
     fn save_settings(&self) -> SavedSettings {

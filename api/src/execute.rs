@@ -304,6 +304,9 @@ impl Executor {
                 let message = format!("cursor \"{}\" does not exist", folded(&fetch.name));
                 Err(SqlError::new(SqlState::INVALID_CURSOR_NAME, message))
             }
+            // Nor does one that has transactions.
+            Statement::Begin { tag, .. } => Err(no_transactions(tag)),
+            Statement::SetTransaction { .. } => Err(no_transactions("SET TRANSACTION")),
             Statement::ShowHooks { .. } | Statement::Sql(_) => {
                 Err(SqlError::new(SqlState::INTERNAL_ERROR, "a query is planned by the engine"))
             }
@@ -396,6 +399,11 @@ pub fn may_insert(who: &Who) -> Result<(), SqlError> {
     Ok(())
 }
 
+fn no_transactions(tag: &str) -> SqlError {
+    SqlError::unsupported(format!("{tag} is not supported here"))
+        .hint("Each request is a transaction of its own; those of several statements need the Postgres protocol.")
+}
+
 fn may_probe(who: &Who) -> Result<(), SqlError> {
     if who.role.may_probe() {
         return Ok(());
@@ -415,6 +423,8 @@ fn may(who: &Who, statement: &Statement) -> Result<(), SqlError> {
         | Statement::ShowHooks { .. }
         | Statement::ShowColumns(_)
         | Statement::Fetch(_)
+        | Statement::Begin { .. }
+        | Statement::SetTransaction { .. }
         | Statement::Sql(_) => Ok(()),
         _ => may_probe(who),
     }

@@ -111,8 +111,8 @@ pub trait Session: Send + Sync + 'static {
     /// Changes a setting until the end of the transaction, as `SET LOCAL` does; errors as for [`Session::set`].
     fn set_local(&self, name: &str, value: &str) -> Result<(), SqlError>;
 
-    /// The transaction is over: settings that were changed for it alone are as before.
-    fn end_local(&self);
+    /// The transaction is over: settings that were changed for it alone are as before, and its snapshot is given up.
+    fn end_transaction(&self);
 
     /// All settings as they are now, and how far the transaction has inserted.
     fn save_settings(&self) -> SavedSettings;

@@ -200,6 +200,68 @@ fn a_transaction_keeps_all_of_its_rows_or_none() {
 }
 
 #[test]
+fn a_transaction_is_as_it_is_asked_to_be() {
+    let server = Server::without_probes();
+    server.psql("CREATE TABLE t (a int)");
+    // psql's \\! runs another client in the middle of the block.
+    let other = format!("\\! psql -X -q -c 'INSERT INTO t VALUES (1)' '{}'", server.url());
+    for (begin, seen) in [
+        ("BEGIN", "0\n1\n1"),
+        ("BEGIN ISOLATION LEVEL READ COMMITTED", "1\n2\n2"),
+        ("BEGIN ISOLATION LEVEL REPEATABLE READ", "2\n2\n3"),
+        ("START TRANSACTION READ ONLY, ISOLATION LEVEL SERIALIZABLE, DEFERRABLE", "3\n3\n4"),
+        ("SET default_transaction_isolation = 'repeatable read';\nBEGIN", "4\n4\n5"),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE;\nBEGIN", "5\n5\n6"),
+        ("BEGIN;\nSET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "6\n6\n7"),
+    ] {
+        let count = "SELECT count(*) FROM t;\n";
+        assert_eq!(server.psql(&format!("{begin};\n{count}{other}\n{count}COMMIT;\n{count}")), seen, "{begin}");
+    }
+    let seen = "BEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT count(*) FROM t;\nINSERT INTO t VALUES (8);\nSELECT count(*) FROM t";
+    assert_eq!(server.psql(seen), "7\n8", "a session sees its own rows");
+    for change in [
+        "BEGIN READ ONLY; INSERT INTO t VALUES (1)",
+        "BEGIN; SET TRANSACTION READ ONLY; INSERT INTO t VALUES (1)",
+        "SET default_transaction_read_only = on; CREATE TABLE u (a int)",
+        "SET default_transaction_read_only = on; BEGIN; COPY t FROM STDIN",
+    ] {
+        let complaint = server.psql_error(change);
+        assert!(complaint.contains("ERROR:  25006: cannot execute "), "{change}: {complaint}");
+    }
+    server.psql("SET default_transaction_read_only = on; BEGIN READ WRITE; INSERT INTO t VALUES (9); COMMIT");
+    assert_eq!(server.psql("SELECT count(*) FROM t"), "8");
+    let shown = "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE; SHOW transaction_isolation;
+                 SHOW transaction_read_only; SHOW transaction_deferrable; COMMIT; SHOW transaction_isolation";
+    assert_eq!(server.psql(shown), "serializable\non\non\nread committed");
+}
+
+/// PostgreSQL's rule for a message of several statements: one transaction, cut by the COMMIT and ROLLBACK in it.
+#[test]
+fn statements_of_one_message_are_one_transaction() {
+    let server = Server::without_probes();
+    server.psql("CREATE TABLE t (a int NOT NULL)");
+    let message = |sql: &str| {
+        let output = server.psql_command().args(["-c", sql]).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    for (sql, succeeds, kept) in [
+        ("INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)", true, "1,2"),
+        ("INSERT INTO t VALUES (3); INSERT INTO t VALUES (NULL)", false, "1,2"),
+        ("INSERT INTO t VALUES (3); SELECT 1/0", false, "1,2"),
+        ("INSERT INTO t VALUES (3); COMMIT; INSERT INTO t VALUES (4); SELECT 1/0", false, "1,2,3"),
+        ("INSERT INTO t VALUES (4); ROLLBACK; INSERT INTO t VALUES (5)", true, "1,2,3,5"),
+        ("INSERT INTO t VALUES (6); BEGIN; INSERT INTO t VALUES (7); ROLLBACK", true, "1,2,3,5"),
+        ("BEGIN; INSERT INTO t VALUES (6); COMMIT; INSERT INTO t VALUES (7); SELECT 1/0", false, "1,2,3,5,6"),
+    ] {
+        assert_eq!(message(sql).0, succeeds, "{sql}");
+        assert_eq!(server.psql("SELECT string_agg(a::text, ',' ORDER BY a) FROM t"), kept, "{sql}");
+    }
+    let (_, printed) = message("INSERT INTO t VALUES (8); SELECT count(*) FROM t");
+    assert_eq!(printed.trim(), "6", "the session sees its own rows");
+    assert_eq!(server.psql("SELECT count(*) FROM t"), "6");
+}
+
+#[test]
 fn copy_fills_a_table() {
     let server = Server::without_probes();
     server.psql("CREATE TABLE t (a int NOT NULL, b text[], c jsonb, d numeric(10,2))");

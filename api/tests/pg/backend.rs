@@ -90,6 +90,8 @@ fn defaults(client: &Client) -> BTreeMap<String, String> {
         ("client_encoding", "UTF8"),
         ("client_min_messages", "notice"),
         ("datestyle", "ISO, MDY"),
+        ("default_transaction_deferrable", "off"),
+        ("default_transaction_isolation", "read committed"),
         ("default_transaction_read_only", "off"),
         ("extra_float_digits", "1"),
         ("idle_in_transaction_session_timeout", "0"),
@@ -101,7 +103,9 @@ fn defaults(client: &Client) -> BTreeMap<String, String> {
         ("standard_conforming_strings", "on"),
         ("statement_timeout", "0"),
         ("timezone", "UTC"),
+        ("transaction_deferrable", "off"),
         ("transaction_isolation", "read committed"),
+        ("transaction_read_only", "off"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()
@@ -200,7 +204,7 @@ impl Session for TestSession {
         Ok(())
     }
 
-    fn end_local(&self) {
+    fn end_transaction(&self) {
         self.settings.lock().local.clear();
     }
 

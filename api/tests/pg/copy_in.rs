@@ -30,6 +30,18 @@ async fn every_format_fills_the_table() {
         ("COPY copied (n, t) FROM STDIN", b"7\tx\n8\t\\N\n".to_vec(), &["7 x", "8 -"][..]),
         ("COPY copied (n, t) FROM STDIN (FORMAT csv, HEADER)", b"n,t\n7,\"a,\nb\"\n8,\n".to_vec(), &["7 a,\nb", "8 -"]),
         ("COPY copied (n, t) FROM STDIN WITH (FORMAT binary)", binary, &["7 x"]),
+        (
+            "COPY copied (n, t) FROM STDIN (FORMAT csv, FORCE_NULL (t))",
+            b"7,\"\"\n8,\n9,x\n".to_vec(),
+            &["7 -", "8 -", "9 x"],
+        ),
+        ("COPY copied (n, t) FROM STDIN (FORMAT csv, FORCE_NOT_NULL (t))", b"7,\"\"\n8,\n".to_vec(), &["7 ", "8 "]),
+        (
+            "COPY copied (n, t) FROM STDIN (FORMAT csv, FORCE_NOT_NULL (t), FORCE_NULL (t), NULL 'none')",
+            b"7,\"none\"\n8,none\n".to_vec(),
+            &["7 -", "8 none"],
+        ),
+        ("COPY copied (n, t) FROM STDIN CSV FORCE NOT NULL t", b"7,\n".to_vec(), &["7 "]),
         ("COPY copied (n, t) FROM STDIN;", b"".to_vec(), &[]),
     ] {
         let replies = copy(&mut raw, statement, &input).await;
@@ -103,7 +115,13 @@ async fn a_table_that_takes_no_rows_is_pointed_at() {
     assert_eq!((kinds(&replies).as_str(), error(&replies).as_str()), ("TDCEZ", "0A000"));
     let told = replies.iter().find(|reply| reply.kind == b'E').unwrap();
     assert_eq!(told.field(b'P').as_deref(), Some("17"));
-    for options in ["(FORMAT xml)", "(FORCE_QUOTE (n))", "(FORMAT binary, HEADER)"] {
+    for options in [
+        "(FORMAT xml)",
+        "(FORCE_QUOTE (n))",
+        "(FORMAT binary, HEADER)",
+        "(FORCE_NULL (t))",
+        "(FORMAT csv, FORCE_NULL (nope))",
+    ] {
         let replies = raw.query(&format!("COPY copied FROM STDIN {options}")).await;
         assert_eq!(kinds(&replies), "EZ", "{options}");
     }

@@ -9,6 +9,7 @@ pub mod dialect; // PostgreSQL's, with an arrow that binds.
 pub mod names; // Names as they are compared.
 pub mod position; // Lines and columns to character positions.
 pub mod cursor; // FETCH and MOVE.
+pub mod transaction; // How a transaction is asked to be.
 pub mod comments; // Comments after select items.
 pub mod parse; // Text to statements.
 pub mod ddl; // Statements that make and drop schemas and tables.

@@ -12,6 +12,7 @@ use crate::cursor;
 use crate::dialect::ProbeDialect;
 use crate::position;
 use crate::statement::{CreateProbe, ExplainTarget, ProbeChange, ProbeOption, ProbeQuery, Statement};
+use crate::transaction;
 use crate::{SqlError, SqlState};
 
 /// Statements of one text that are parsed at most; more are refused (54000).
@@ -139,6 +140,20 @@ impl StatementParser<'_> {
             self.expect_word("IS")?;
             let comment = if self.take(&["NULL"]) { None } else { Some(self.parser.parse_literal_string()?) };
             return Ok(Statement::CommentOnProbe { name, comment });
+        }
+        if self.words(&["BEGIN"]) || self.words(&["START", "TRANSACTION"]) {
+            let tag = if self.take(&["BEGIN"]) { "BEGIN" } else { "START TRANSACTION" };
+            if tag == "BEGIN" {
+                let _ = self.take(&["WORK"]) || self.take(&["TRANSACTION"]);
+            } else {
+                self.take(&["START", "TRANSACTION"]);
+            }
+            return Ok(Statement::Begin { tag, modes: transaction::modes(&mut self.parser)? });
+        }
+        let session = self.take(&["SET", "SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"]);
+        if session || self.words(&["SET", "TRANSACTION"]) && !self.words(&["SET", "TRANSACTION", "SNAPSHOT"]) {
+            let _ = !session && self.take(&["SET", "TRANSACTION"]);
+            return Ok(Statement::SetTransaction { session, modes: transaction::modes(&mut self.parser)? });
         }
         // PostgreSQL's older word for ROLLBACK, which sqlparser does not know.
         if self.take(&["ABORT"]) {
@@ -336,6 +351,10 @@ impl StatementParser<'_> {
         let (expectation, location) = split_location(&message);
         let Some(location) = location else {
             let next = self.parser.peek_token();
+            // The end of the input has no place in sqlparser's message.
+            if expectation.ends_with("found: EOF") {
+                return unexpected(&self.text, &next).detail(format!("{expectation}."));
+            }
             return SqlError::new(SqlState::SYNTAX_ERROR, first_lower(expectation))
                 .at(position::of_span(&self.text, next.span));
         };

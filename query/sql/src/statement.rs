@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{self, Ident};
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 pub use crate::cursor::Fetch;
+pub use crate::transaction::TransactionModes;
 
 /// A statement: one of ours, or plain SQL.
 #[derive(Clone, Debug)]
@@ -57,6 +58,20 @@ pub enum Statement {
     },
     /// `CHECKPOINT`
     Checkpoint,
+    /// `BEGIN …` and `START TRANSACTION …`
+    Begin {
+        /// The command tag.
+        tag: &'static str,
+        /// What the transaction shall be.
+        modes: TransactionModes,
+    },
+    /// `SET TRANSACTION …` and `SET SESSION CHARACTERISTICS AS TRANSACTION …`
+    SetTransaction {
+        /// All transactions from now on, not only this one.
+        session: bool,
+        /// What they shall be.
+        modes: TransactionModes,
+    },
     /// `FETCH …` and `MOVE …`
     Fetch(Fetch),
     /// `ALTER TABLE name SET (retention = …, max_bytes = …)`

@@ -99,7 +99,7 @@ impl Session {
         };
         let text = &prepared.text;
         let (running, deadline) = self.start(text);
-        let caught_up = async { self.engine.catch_up(plan).await.map_err(|error| errors::translate(error, text)) };
+        let caught_up = async { self.catch_up(plan).await.map_err(|error| errors::translate(error, text)) };
         stream::guarded(&running, deadline, caught_up).await?;
         let (statement, state) = self.state();
         let plan =

@@ -24,6 +24,7 @@ use super::statement::Statement;
 use super::stream::{self, Deadline, Executed};
 use super::{Engine, errors, explain, plan};
 use crate::insert::Pending;
+use crate::scan::Pin;
 
 /// Who a session is for.
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ pub struct SessionShared {
     pub settings: Mutex<Settings>,
     /// Rows that its transaction has inserted and not committed.
     pub pending: Mutex<Pending>,
+    /// What all statements of its transaction see, when they shall see the same.
+    pub(super) snapshot: Mutex<Option<Pin>>,
     /// When it began, Unix time.
     pub started_unix_ns: i64,
 }
@@ -100,6 +103,7 @@ impl Session {
             options,
             settings: Mutex::new(settings),
             pending: Mutex::default(),
+            snapshot: Mutex::default(),
             started_unix_ns: unix_ns(),
         };
         Session { engine, shared: Arc::new(shared), timed: true }
@@ -124,6 +128,26 @@ impl Session {
     /// The engine it runs on.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// The session's transaction is over: the next statement sees what is there then.
+    pub fn end_transaction(&self) {
+        self.shared.settings.lock().end_local();
+        *self.shared.snapshot.lock() = None;
+    }
+
+    /// Lets a snapshot show every event that happened before this call, unless the transaction has one already; and keeps it, when its
+    /// isolation level says so.
+    pub(super) async fn catch_up(&self, plan: &LogicalPlan) -> datafusion::common::Result<()> {
+        if self.shared.snapshot.lock().is_some() {
+            return Ok(());
+        }
+        self.engine.catch_up(plan).await?;
+        let isolation = self.shared.settings.lock().known("transaction_isolation");
+        if matches!(isolation.as_str(), "repeatable read" | "serializable") {
+            *self.shared.snapshot.lock() = Some(self.engine.pin());
+        }
+        Ok(())
     }
 
     /// Cancels everything the session runs: its streams end with 57014.
@@ -209,8 +233,7 @@ impl Session {
             Work::Insert(_) => Err(SqlError::internal("an INSERT was run as a query", "it gives no rows")),
             Work::Query(plan) => {
                 let (running, deadline) = self.start(text);
-                let caught_up =
-                    async { self.engine.catch_up(plan).await.map_err(|error| errors::translate(error, text)) };
+                let caught_up = async { self.catch_up(plan).await.map_err(|error| errors::translate(error, text)) };
                 stream::guarded(&running, deadline, caught_up).await?;
                 let (statement, state) = self.state();
                 let bound = plan::bind(plan, &prepared.parameters, parameters);

@@ -33,9 +33,10 @@ struct Inner {
 }
 
 impl Statement {
-    /// A statement that starts now: it sees what is in tail and manifest at this moment.
+    /// A statement that starts now: it sees what is in tail and manifest at this moment, or what its transaction has seen before.
     pub(super) fn start(engine: &Arc<Engine>, session: &Arc<SessionShared>) -> Statement {
-        let pin = engine.pin().with_own(session.pending.lock().batches());
+        let pin =
+            session.snapshot.lock().clone().unwrap_or_else(|| engine.pin()).with_own(session.pending.lock().batches());
         let (engine, session) = (Arc::clone(engine), Arc::clone(session));
         let (catalog, scanned, ended) = (OnceLock::new(), Mutex::default(), Ended::default());
         Statement { inner: Arc::new(Inner { engine, session, pin, catalog, scanned, ended }) }

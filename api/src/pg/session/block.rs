@@ -1,5 +1,6 @@
 //! Transactions: their status, savepoints, and the settings that an error or a ROLLBACK takes back.
 
+use probepilot_sql::statement::TransactionModes;
 use probepilot_sql::{SqlError, SqlState};
 
 use super::command::Command;
@@ -28,6 +29,18 @@ impl Status {
             Status::Failed => b'E',
         }
     }
+}
+
+/// What a block that begins is: as it is asked for, else as the session's defaults say.
+pub fn set_modes(session: &dyn Session, modes: &TransactionModes) -> Result<(), SqlError> {
+    for name in ["isolation", "read_only", "deferrable"] {
+        let asked = modes.settings().into_iter().find_map(|(mode, value)| (mode == name).then(|| value.to_owned()));
+        let value = asked.or_else(|| session.setting(&format!("default_transaction_{name}")));
+        if let Some(value) = value {
+            session.set_local(&format!("transaction_{name}"), &value)?;
+        }
+    }
+    Ok(())
 }
 
 /// A connection's transaction: a block, or a single statement.
@@ -61,7 +74,7 @@ impl Block {
     fn close(&mut self, session: &dyn Session) {
         self.begun = None;
         self.savepoints.clear();
-        session.end_local();
+        session.end_transaction();
     }
 
     /// Refuses what may not run in a block that has failed.

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use probepilot_sql::cursor::Fetch;
 use probepilot_sql::names::folded;
-use probepilot_sql::statement::Statement;
+use probepilot_sql::statement::{Statement, TransactionModes};
 use probepilot_sql::{SqlError, SqlState};
 
 use super::copy::{CopyFormat, Direction};
@@ -15,8 +15,20 @@ use crate::pg::encode::oids;
 /// A statement, sorted.
 #[derive(Debug)]
 pub enum Command {
-    /// `BEGIN`, `START TRANSACTION`; the tag.
-    Begin(&'static str),
+    /// `BEGIN`, `START TRANSACTION`
+    Begin {
+        /// The tag.
+        tag: &'static str,
+        /// What the transaction shall be.
+        modes: TransactionModes,
+    },
+    /// `SET TRANSACTION`, `SET SESSION CHARACTERISTICS`
+    SetTransaction {
+        /// All that follow, not this one.
+        session: bool,
+        /// What they shall be.
+        modes: TransactionModes,
+    },
     /// `COMMIT`, `END`
     Commit {
         /// `AND CHAIN`: the next block begins at once.
@@ -121,12 +133,13 @@ impl Command {
         let sql = match statement {
             Statement::Sql(sql) => sql,
             Statement::Fetch(fetch) => return Ok(Command::Fetch(fetch.clone())),
+            Statement::Begin { tag, modes } => return Ok(Command::Begin { tag, modes: modes.clone() }),
+            Statement::SetTransaction { session, modes } => {
+                return Ok(Command::SetTransaction { session: *session, modes: modes.clone() });
+            }
             _ => return Ok(Command::Run),
         };
         Ok(match sql.as_ref() {
-            ast::Statement::StartTransaction { begin, .. } => {
-                Command::Begin(if *begin { "BEGIN" } else { "START TRANSACTION" })
-            }
             ast::Statement::Commit { chain, .. } => Command::Commit { chain: *chain },
             ast::Statement::Rollback { savepoint: Some(name), .. } => Command::RollbackTo(folded(name)),
             ast::Statement::Rollback { chain, .. } => Command::Rollback { chain: *chain },
@@ -282,8 +295,7 @@ fn set_command(set: &Set) -> Result<Command, SqlError> {
             Command::Set { name: "client_encoding".to_owned(), value: Some(charset_name.value.clone()), local: false }
         }
         Set::SetNamesDefault {} => Command::Set { name: "client_encoding".to_owned(), value: None, local: false },
-        // Every transaction here reads, at one isolation level, as one account.
-        Set::SetTransaction { .. } | Set::SetRole { role_name: None, .. } => Command::Accept("SET"),
+        Set::SetRole { role_name: None, .. } => Command::Accept("SET"),
         Set::SetRole { role_name: Some(role), .. } => {
             return Err(SqlError::unsupported(format!("cannot become role \"{}\"", role.value))
                 .hint("Log in as the account instead."));

@@ -10,7 +10,7 @@ use probepilot_sql::statement::Statement;
 use probepilot_sql::{SqlError, SqlState};
 
 use super::Connection;
-use super::block::Status;
+use super::block::{self, Status};
 use super::command::{Command, Declare};
 use super::extended::as_statement;
 use super::link::Failure;
@@ -23,13 +23,33 @@ impl Connection {
     pub(super) async fn control(&mut self, prepared: &Prepared, command: &Command) -> Result<String, Failure> {
         let session = self.session.as_ref();
         let tag = match command {
-            Command::Begin(tag) => {
+            Command::Begin { tag, modes } => {
                 let warning = self.block.begin();
+                if warning.is_none() {
+                    block::set_modes(session, modes)?;
+                }
                 self.warn(warning);
                 tag
             }
+            Command::SetTransaction { session: true, modes } => {
+                for (name, value) in modes.settings() {
+                    session.set(&format!("default_transaction_{name}"), value)?;
+                }
+                "SET"
+            }
+            Command::SetTransaction { session: false, modes } => {
+                if self.block.status == Status::Idle && !self.implicit_block {
+                    let message = "SET TRANSACTION can only be used in transaction blocks";
+                    self.warn(Some(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message)));
+                } else {
+                    for (name, value) in modes.settings() {
+                        session.set_local(&format!("transaction_{name}"), value)?;
+                    }
+                }
+                "SET"
+            }
             Command::Commit { chain } => {
-                if self.block.status == Status::Open
+                if self.block.status != Status::Failed
                     && let Err(error) = self.session.commit().await
                 {
                     self.end_block(false, false)?;

@@ -59,6 +59,10 @@ pub struct CopyFormat {
     /// Before a quote within a field of CSV.
     pub escape: u8,
     force_quote: ForceQuote,
+    /// Columns in which a quoted field may be NULL too.
+    pub force_null: Vec<String>,
+    /// Columns in which a field that is not quoted is never NULL.
+    pub force_not_null: Vec<String>,
 }
 
 fn wrong(message: impl Into<String>) -> SqlError {
@@ -105,6 +109,8 @@ impl CopyFormat {
             quote: b'"',
             escape: b'"',
             force_quote: ForceQuote::Columns(Vec::new()),
+            force_null: Vec::new(),
+            force_not_null: Vec::new(),
         };
         let mut escape = None;
         for option in options {
@@ -122,12 +128,8 @@ impl CopyFormat {
                 CopyOption::Encoding(name) => {
                     return Err(SqlError::unsupported(format!("COPY encoding \"{name}\" is not supported")));
                 }
-                CopyOption::ForceNotNull(_) | CopyOption::ForceNull(_) if direction == Direction::From => {
-                    return Err(SqlError::unsupported(format!("COPY option {option} is not supported")));
-                }
-                CopyOption::ForceNotNull(_) | CopyOption::ForceNull(_) => {
-                    return Err(SqlError::unsupported(format!("COPY option {option} is only for COPY FROM")));
-                }
+                CopyOption::ForceNull(columns) => format.force_null = columns.iter().map(folded).collect(),
+                CopyOption::ForceNotNull(columns) => format.force_not_null = columns.iter().map(folded).collect(),
             }
         }
         for option in legacy {
@@ -148,11 +150,8 @@ impl CopyFormat {
                                     columns => ForceQuote::Columns(columns.iter().map(folded).collect()),
                                 };
                             }
-                            CopyLegacyCsvOption::ForceNotNull(_) if direction == Direction::From => {
-                                return Err(SqlError::unsupported("COPY FORCE NOT NULL is not supported"));
-                            }
-                            CopyLegacyCsvOption::ForceNotNull(_) => {
-                                return Err(SqlError::unsupported("COPY FORCE NOT NULL is only for COPY FROM"));
+                            CopyLegacyCsvOption::ForceNotNull(columns) => {
+                                format.force_not_null = columns.iter().map(folded).collect();
                             }
                         }
                     }
@@ -163,6 +162,9 @@ impl CopyFormat {
         format.escape = escape.unwrap_or(format.quote);
         if direction == Direction::From && format.force_quote != ForceQuote::Columns(Vec::new()) {
             return Err(SqlError::unsupported("COPY FORCE QUOTE is only for COPY TO"));
+        }
+        if direction == Direction::To && !(format.force_null.is_empty() && format.force_not_null.is_empty()) {
+            return Err(SqlError::unsupported("COPY FORCE NULL and FORCE NOT NULL are only for COPY FROM"));
         }
         format.check()?;
         Ok(format)
@@ -198,6 +200,9 @@ impl CopyFormat {
         }
         if self.kind != Kind::Csv && self.force_quote != ForceQuote::Columns(Vec::new()) {
             return refuse("COPY force quote available only in CSV mode");
+        }
+        if self.kind != Kind::Csv && !(self.force_null.is_empty() && self.force_not_null.is_empty()) {
+            return refuse("COPY force null and force not null available only in CSV mode");
         }
         Ok(())
     }

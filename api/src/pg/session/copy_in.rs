@@ -13,7 +13,7 @@ use probepilot_sql::{SqlError, SqlState};
 
 use super::Connection;
 use super::copy::{CopyFormat, Kind};
-use super::copy_split::{Field, Splitter, bad};
+use super::copy_split::{Field, NullRule, Splitter, bad};
 use super::link::Failure;
 use super::parameters;
 use super::portal::{Portal, State};
@@ -39,7 +39,7 @@ impl Connection {
     ) -> Result<(), Failure> {
         let text = Arc::clone(&portal.prepared.text);
         let mut target = self.link.guard(self.session.copy_in(&text, table, columns)).await??;
-        let mut rows = Rows::new(target.as_ref(), format.clone(), self.zone());
+        let mut rows = Rows::new(target.as_ref(), format.clone(), self.zone())?;
         let code = format.value_format().code();
         let count = rows.columns.len();
         let response = CopyInResponse::new(code as i8, count as i16, vec![code; count]);
@@ -108,25 +108,26 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(target: &dyn CopyTarget, format: CopyFormat, zone: Zone) -> Rows {
+    fn new(target: &dyn CopyTarget, format: CopyFormat, zone: Zone) -> Result<Rows, SqlError> {
         let schema = target.schema();
+        let null_rules = null_rules(&schema, &format)?;
         let columns = schema.fields().iter().map(|field| Column {
             name: field.name().clone(),
             wire: WireType::of_field(field),
             nullable: field.is_nullable(),
             values: Vec::new(),
         });
-        Rows {
+        Ok(Rows {
             columns: columns.collect(),
             table: target.name().to_owned(),
             binary: format.kind == Kind::Binary,
-            splitter: Splitter::new(format),
+            splitter: Splitter::new(format, null_rules),
             schema,
             zone,
             waiting: 0,
             waiting_bytes: 0,
             count: 0,
-        }
+        })
     }
 
     /// Reads rows until there are enough for a batch, and says whether there are.
@@ -185,6 +186,21 @@ impl Rows {
         let arrays = arrays.collect::<Result<Vec<ArrayRef>, _>>().map_err(wrong)?;
         RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(|error| wrong(error.into()))
     }
+}
+
+/// When fields of the columns are NULL, as FORCE_NULL and FORCE_NOT_NULL say.
+fn null_rules(schema: &SchemaRef, format: &CopyFormat) -> Result<Vec<NullRule>, SqlError> {
+    for (option, names) in [("FORCE_NULL", &format.force_null), ("FORCE_NOT_NULL", &format.force_not_null)] {
+        if let Some(name) = names.iter().find(|name| schema.index_of(name).is_err()) {
+            let message = format!("{option} column \"{name}\" not referenced by COPY");
+            return Err(SqlError::new(SqlState("42P10"), message));
+        }
+    }
+    let rule = |name: &String| NullRule {
+        quoted: format.force_null.contains(name),
+        plain: !format.force_not_null.contains(name),
+    };
+    Ok(schema.fields().iter().map(|field| rule(field.name())).collect())
 }
 
 /// The beginning of a value or line.

@@ -15,9 +15,25 @@ pub const BAD_COPY_FILE_FORMAT: SqlState = SqlState("22P04");
 /// A field; `None` is NULL.
 pub type Field = Option<Bytes>;
 
+/// When a field of CSV is NULL that reads as NULL is written.
+#[derive(Clone, Copy, Debug)]
+pub struct NullRule {
+    /// In quotes.
+    pub quoted: bool,
+    /// Without quotes.
+    pub plain: bool,
+}
+
+impl NullRule {
+    /// As long as COPY does not say otherwise.
+    const USUAL: NullRule = NullRule { quoted: false, plain: true };
+}
+
 /// Cuts what comes into records.
 pub struct Splitter {
     format: CopyFormat,
+    /// By column.
+    null_rules: Vec<NullRule>,
     buffer: BytesMut,
     /// How much of the buffer was looked at for the end of its first record.
     scanned: usize,
@@ -39,10 +55,11 @@ pub fn bad(message: impl Into<String>) -> SqlError {
 
 impl Splitter {
     /// Nothing has come yet.
-    pub fn new(format: CopyFormat) -> Splitter {
+    pub fn new(format: CopyFormat, null_rules: Vec<NullRule>) -> Splitter {
         let header_left = format.header || format.kind == Kind::Binary;
         let buffer = BytesMut::new();
-        Splitter { format, buffer, scanned: 0, open: false, returns: None, line: 0, header_left, ended: false }
+        let (scanned, open, returns, line, ended) = (0, false, None, 0, false);
+        Splitter { format, null_rules, buffer, scanned, open, returns, line, header_left, ended }
     }
 
     /// Takes what the client has sent.
@@ -171,7 +188,9 @@ impl Splitter {
                 }
                 Some(byte) if open || byte != delimiter => value.extend([byte]),
                 end => {
-                    let null = !was_quoted && *value == *self.format.null.as_bytes();
+                    let rule = self.null_rules.get(fields.len()).copied().unwrap_or(NullRule::USUAL);
+                    let may_be_null = if was_quoted { rule.quoted } else { rule.plain };
+                    let null = may_be_null && *value == *self.format.null.as_bytes();
                     let field = value.split().freeze();
                     fields.push((!null).then_some(field));
                     was_quoted = false;
@@ -292,7 +311,7 @@ mod tests {
             panic!()
         };
         let datafusion::sql::sqlparser::ast::Statement::Copy { options, legacy_options, .. } = *sql else { panic!() };
-        Splitter::new(CopyFormat::of(&options, &legacy_options, Direction::From).unwrap())
+        Splitter::new(CopyFormat::of(&options, &legacy_options, Direction::From).unwrap(), Vec::new())
     }
 
     /// The records of the input, in one piece and byte by byte; fields joined by `|`, NULL as `∅`.

@@ -65,8 +65,8 @@ struct Connection {
     reported: [Option<String>; REPORTED.len()],
     /// After an error in the extended protocol everything up to the next Sync is passed over.
     skip_to_sync: bool,
-    /// A Query message is answered: outside a block each of its statements is a transaction of its own.
-    simple: bool,
+    /// The last statement of a Query message runs: outside a block it ends their transaction.
+    ends_text: bool,
     /// Whether a Query message has more than one statement: then they are one implicit transaction.
     implicit_block: bool,
     /// The client was told that it may go on, and has not: it is idle.
@@ -112,7 +112,7 @@ pub async fn serve(door: &Arc<Door>, login: Login, shutdown: CancellationToken) 
         block: Block::new(),
         reported: Default::default(),
         skip_to_sync: false,
-        simple: false,
+        ends_text: false,
         implicit_block: false,
         idle: false,
     };
@@ -213,10 +213,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Keeps what a statement of a Query message has inserted, unless there is a block: that the client is told it is done
-    /// means that it is kept.
+    /// Keeps what the statements of a Query message have inserted when the last one is done, unless there is a block: that the
+    /// client is told it is done means that all are kept.
     async fn commit_statement(&mut self) -> Result<(), SqlError> {
-        if self.simple { self.commit_implicit().await } else { Ok(()) }
+        if self.ends_text { self.commit_implicit().await } else { Ok(()) }
     }
 
     /// Keeps what was inserted outside a block.

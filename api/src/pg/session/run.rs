@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::sql::sqlparser::ast::Expr;
+use datafusion::sql::sqlparser::ast::{self, Expr};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::copy::CopyOutResponse;
 use pgwire::messages::data::{FieldDescription, RowDescription};
@@ -65,6 +65,32 @@ impl Connection {
             .hint("It takes effect at once. In drivers that begin blocks by themselves, turn autocommit on."))
     }
 
+    /// Refuses what changes anything where only reading is wanted.
+    fn refuse_changes_in_read_only(&self, text: &str, statement: &Statement) -> Result<(), SqlError> {
+        let setting =
+            if self.block.status == Status::Idle { "default_transaction_read_only" } else { "transaction_read_only" };
+        if self.session.setting(setting).as_deref() != Some("on") {
+            return Ok(());
+        }
+        let name = match statement {
+            Statement::CreateProbe(_) => "CREATE PROBE",
+            Statement::AlterProbe { .. } => "ALTER PROBE",
+            Statement::DropProbe { .. } => "DROP PROBE",
+            Statement::AlterTableSet { .. } => "ALTER TABLE",
+            Statement::CommentOnProbe { .. } => "COMMENT",
+            Statement::Sql(sql) => match sql.as_ref() {
+                ast::Statement::Insert(_) => "INSERT",
+                ast::Statement::Copy { to: false, .. } => "COPY FROM",
+                sql => match Ddl::of(sql, text)? {
+                    Some(ddl) => ddl.tag(),
+                    None => return Ok(()),
+                },
+            },
+            _ => return Ok(()),
+        };
+        Err(SqlError::new(SqlState("25006"), format!("cannot execute {name} in a read-only transaction")))
+    }
+
     /// The columns of the rows it gives; `None` when it gives none.
     pub(super) fn row_schema(&self, prepared: &Prepared) -> Result<Option<SchemaRef>, SqlError> {
         let Some((_, command)) = &prepared.parsed else { return Ok(None) };
@@ -101,6 +127,7 @@ impl Connection {
             return Ok(());
         };
         self.block.allows(&command)?;
+        self.refuse_changes_in_read_only(&portal.prepared.text, &statement)?;
         match command.as_ref() {
             Command::Run => {
                 self.refuse_changes_in_block(&portal.prepared.text, &statement)?;

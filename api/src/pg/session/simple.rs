@@ -16,11 +16,10 @@ impl Connection {
     pub(super) async fn query(&mut self, text: String) -> Result<(), Failure> {
         self.statements.remove("");
         self.portals.remove("");
-        self.simple = true;
         self.link.begin();
         let done = self.texts(text.into()).await;
         self.link.end();
-        (self.simple, self.implicit_block) = (false, false);
+        (self.ends_text, self.implicit_block) = (false, false);
         if let Err(failure) = done {
             self.failed(failure)?;
         }
@@ -36,11 +35,14 @@ impl Connection {
             return Ok(());
         }
         self.implicit_block = statements.len() > 1;
-        for Parsed { statement, .. } in statements {
+        let last = statements.len() - 1;
+        for (index, Parsed { statement, .. }) in statements.into_iter().enumerate() {
             self.block.start(self.session.as_ref());
+            self.ends_text = index == last;
             self.text(&text, statement).await?;
         }
-        Ok(())
+        // The last one may have been a query.
+        Ok(self.commit_implicit().await?)
     }
 
     async fn text(&mut self, text: &Arc<str>, statement: Statement) -> Result<(), Failure> {

@@ -80,8 +80,8 @@ impl Session for EngineSession {
         self.0.settings().lock().set_local(name, value)
     }
 
-    fn end_local(&self) {
-        self.0.settings().lock().end_local();
+    fn end_transaction(&self) {
+        self.0.end_transaction();
     }
 
     fn save_settings(&self) -> SavedSettings {
