@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue, exec_err};
@@ -16,6 +17,18 @@ use crate::engine::statement::Statement;
 /// What a function does with one row's arguments.
 pub type Body = fn(&Statement, &[ScalarValue]) -> Result<ScalarValue>;
 
+/// The same where the arguments' SQL types matter, which their fields say.
+type TypedBody = Arc<dyn Fn(&Statement, &[FieldRef], &[ScalarValue]) -> Result<ScalarValue> + Send + Sync>;
+
+#[derive(Clone)]
+enum Does {
+    Plain(Body),
+    Typed(TypedBody),
+}
+
+/// The SQL type of a result where the Arrow type does not say it, by the arguments' fields.
+type TypeOf = fn(&[FieldRef]) -> Option<&'static str>;
+
 /// A function over one row's values.
 #[derive(Clone)]
 pub struct ByRow {
@@ -24,20 +37,36 @@ pub struct ByRow {
     returns: DataType,
     /// The SQL type of the result where the Arrow type does not say it.
     sql_type: Option<&'static str>,
+    /// The same where it depends on the arguments.
+    type_of: Option<TypeOf>,
     /// NULL in, NULL out, without asking.
     strict: bool,
-    body: Body,
+    does: Does,
 }
 
 impl ByRow {
     /// A function of `min` to `max` arguments of any types.
     pub fn new(name: &'static str, min: usize, max: usize, returns: DataType, body: Body) -> ByRow {
+        ByRow::doing(name, min, max, returns, Does::Plain(body))
+    }
+
+    /// The same, told the arguments' fields too.
+    pub fn typed(
+        name: &'static str,
+        arguments: std::ops::RangeInclusive<usize>,
+        returns: DataType,
+        body: impl Fn(&Statement, &[FieldRef], &[ScalarValue]) -> Result<ScalarValue> + Send + Sync + 'static,
+    ) -> ByRow {
+        ByRow::doing(name, *arguments.start(), *arguments.end(), returns, Does::Typed(Arc::new(body)))
+    }
+
+    fn doing(name: &'static str, min: usize, max: usize, returns: DataType, does: Does) -> ByRow {
         let arities = (min..=max).map(|count| match count {
             0 => TypeSignature::Nullary,
             count => TypeSignature::Any(count),
         });
         let signature = Signature::one_of(arities.collect(), Volatility::Stable);
-        ByRow { name, signature, returns, sql_type: None, strict: true, body }
+        ByRow { name, signature, returns, sql_type: None, type_of: None, strict: true, does }
     }
 
     /// Is asked with NULLs too.
@@ -49,6 +78,12 @@ impl ByRow {
     /// Gives values of an SQL type that Arrow does not have.
     pub fn of_type(mut self, sql_type: &'static str) -> ByRow {
         self.sql_type = Some(sql_type);
+        self
+    }
+
+    /// Gives values of an SQL type that depends on the arguments.
+    pub fn of_type_by(mut self, type_of: TypeOf) -> ByRow {
+        self.type_of = Some(type_of);
         self
     }
 
@@ -97,10 +132,11 @@ impl ScalarUDFImpl for ByRow {
         Ok(self.returns.clone())
     }
 
-    fn return_field_from_args(&self, _args: ReturnFieldArgs) -> Result<FieldRef> {
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let field = arrow::datatypes::Field::new(self.name, self.returns.clone(), true);
-        let metadata = self.sql_type.map(|name| (TYPE_KEY.to_owned(), name.to_owned()));
-        Ok(std::sync::Arc::new(field.with_metadata(metadata.into_iter().collect())))
+        let sql_type = self.type_of.map_or(self.sql_type, |type_of| type_of(args.arg_fields));
+        let metadata = sql_type.map(|name| (TYPE_KEY.to_owned(), name.to_owned()));
+        Ok(Arc::new(field.with_metadata(metadata.into_iter().collect())))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -109,7 +145,10 @@ impl ScalarUDFImpl for ByRow {
             if self.strict && values.iter().any(ScalarValue::is_null) {
                 return ScalarValue::try_from(&self.returns);
             }
-            (self.body)(statement, values)
+            match &self.does {
+                Does::Plain(body) => body(statement, values),
+                Does::Typed(body) => body(statement, &args.arg_fields, values),
+            }
         };
         let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         if constant && self.signature.volatility != Volatility::Volatile {

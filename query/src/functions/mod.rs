@@ -16,7 +16,7 @@ mod calendar; // date_trunc, date_part, timezone, age.
 mod to_char; // Times, intervals and numbers by templates.
 mod interval; // Intervals multiplied.
 mod inet; // Addresses and networks.
-mod json; // What is in a JSON value, and how one is made.
+pub(crate) mod json; // What is in a JSON value, and how one is made.
 mod plain; // Small functions, and other names of the engine's.
 pub(crate) mod regex; // Regular expressions.
 pub(crate) mod moment; // Texts that are times with zone.

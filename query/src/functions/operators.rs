@@ -55,6 +55,9 @@ impl ExprPlanner for Operators {
         let call = |function: &Arc<ScalarUDF>, args| {
             Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(function), args))))
         };
+        if let Some(function) = json::operator(&expr.op, &expr.left, &expr.right, schema)? {
+            return call(&function, vec![expr.left, expr.right]);
+        }
         match expr.op {
             // A date and an interval are a time.
             Op::Plus | Op::Minus if is_date(&left) && is_interval(&right) => {
@@ -84,18 +87,8 @@ impl ExprPlanner for Operators {
             }
             _ => {}
         }
-        if is_text(&left)
-            && let Some((function, swapped)) = json::operator(&expr.op)
-        {
-            let args = if swapped { vec![expr.right, expr.left] } else { vec![expr.left, expr.right] };
-            return call(&function, args);
-        }
         Ok(PlannerResult::Original(expr))
     }
-}
-
-fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 /// Whether an expression is an address, which has the type of a text here.

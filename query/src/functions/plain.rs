@@ -6,6 +6,7 @@ use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::functions_aggregate::bool_and_or::bool_and_udaf;
 use datafusion::functions_aggregate::variance::var_samp_udaf;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use probepilot_sql::types::TYPE_KEY;
 use probepilot_sql::{SqlError, SqlState};
 
 use super::aggregates::sql_name;
@@ -17,8 +18,11 @@ pub(super) fn all() -> Vec<ScalarUDF> {
     let mut functions: Vec<ScalarUDF> = vec![
         ByRow::new("num_nulls", 1, ARGUMENTS_MAX, DataType::Int32, |_, values| counted(values, true)).with_nulls(),
         ByRow::new("num_nonnulls", 1, ARGUMENTS_MAX, DataType::Int32, |_, values| counted(values, false)).with_nulls(),
-        ByRow::new("pg_typeof", 1, 1, DataType::Utf8, |_, values| Ok(utf8(sql_name(&values[0].data_type()))))
-            .with_nulls(),
+        ByRow::typed("pg_typeof", 1..=1, DataType::Utf8, |_, fields, _| {
+            let name = fields[0].metadata().get(TYPE_KEY).cloned();
+            Ok(utf8(name.unwrap_or_else(|| sql_name(fields[0].data_type()))))
+        })
+        .with_nulls(),
         ByRow::new("width_bucket", 4, 4, DataType::Int32, width_bucket),
         ByRow::new("make_timestamp", 6, 6, time, make_timestamp),
     ]

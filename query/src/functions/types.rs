@@ -10,13 +10,21 @@ use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef};
 use probepilot_sql::SqlType;
 use probepilot_sql::types::TYPE_KEY;
 
+/// The name of a field whose type is a cast's whole type; the planner would keep what it knows of the value otherwise.
+const EXACT: &str = "exact";
+
+/// Whether a cast to this field forgets the SQL type of its value.
+pub(crate) fn is_exact(field: &Field) -> bool {
+    field.name() == EXACT && field.metadata().is_empty()
+}
+
 /// Knows `oid`, `name`, `inet`, `pg_catalog.text`, `jsonb` and their like.
 #[derive(Debug)]
 pub struct Types;
 
 impl TypePlanner for Types {
     fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
-        let plain = |data_type| Ok(Some(Arc::new(Field::new("", data_type, true)) as FieldRef));
+        let plain = |data_type| Ok(Some(Arc::new(Field::new(EXACT, data_type, true)) as FieldRef));
         let marked = |data_type, name: &str| {
             let metadata = HashMap::from([(TYPE_KEY.to_owned(), name.to_owned())]);
             Ok(Some(Arc::new(Field::new("", data_type, true).with_metadata(metadata)) as FieldRef))
@@ -49,6 +57,15 @@ impl TypePlanner for Types {
                     _ => Ok(None),
                 }
             }
+            ast::DataType::Text | ast::DataType::Varchar(None) | ast::DataType::CharacterVarying(None) => {
+                plain(DataType::Utf8View)
+            }
+            ast::DataType::Boolean | ast::DataType::Bool => plain(DataType::Boolean),
+            ast::DataType::SmallInt(_) | ast::DataType::Int2(_) => plain(DataType::Int16),
+            ast::DataType::Int(_) | ast::DataType::Integer(_) | ast::DataType::Int4(_) => plain(DataType::Int32),
+            ast::DataType::BigInt(_) | ast::DataType::Int8(_) => plain(DataType::Int64),
+            ast::DataType::Real | ast::DataType::Float4 => plain(DataType::Float32),
+            ast::DataType::DoublePrecision | ast::DataType::Float8 => plain(DataType::Float64),
             ast::DataType::JSON => marked(DataType::Utf8View, "json"),
             ast::DataType::JSONB => marked(DataType::Utf8View, "jsonb"),
             _ => Ok(None),

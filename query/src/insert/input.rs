@@ -9,8 +9,7 @@ use datafusion::common::ScalarValue;
 use probepilot_sql::{SqlError, SqlState, SqlType};
 use uuid::Uuid;
 
-use super::jsonb;
-use crate::functions::array_elements;
+use crate::functions::{array_elements, json};
 
 /// The value that `text` stands for; times without an offset are in `zone`.
 ///
@@ -34,7 +33,7 @@ pub(super) fn value(text: &str, sql_type: SqlType, zone: Tz) -> Result<ScalarVal
         }
         SqlType::Text | SqlType::Json => {
             if sql_type == SqlType::Json {
-                jsonb::normal(text).ok_or_else(invalid)?;
+                json::check(text)?;
             }
             ScalarValue::Utf8View(Some(text.to_owned()))
         }
@@ -42,7 +41,7 @@ pub(super) fn value(text: &str, sql_type: SqlType, zone: Tz) -> Result<ScalarVal
             within(text, limit)?;
             ScalarValue::Utf8View(Some(text.to_owned()))
         }
-        SqlType::Jsonb => ScalarValue::Utf8View(Some(jsonb::normal(text).ok_or_else(invalid)?)),
+        SqlType::Jsonb => ScalarValue::Utf8View(Some(json::normal(text)?)),
         SqlType::Uuid => {
             let uuid = Uuid::parse_str(word).map_err(|_| invalid())?;
             ScalarValue::Utf8View(Some(uuid.hyphenated().to_string()))

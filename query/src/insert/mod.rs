@@ -4,7 +4,6 @@ mod assign; // Values of a query, as a column takes them.
 mod cells; // VALUES of nothing but constants and parameters.
 mod copy; // COPY FROM.
 mod input; // Texts as values of a type.
-mod jsonb; // JSON as `jsonb` keeps it.
 mod pending; // Rows that wait for the end of their transaction, and their way into the log.
 mod target; // The table and the columns of an INSERT.
 

@@ -102,8 +102,6 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
             };
             like_escape(pattern, escape)
         }),
-        ByRow::new("json_build_object", 0, JSON_ARGUMENTS_MAX, TEXT, |_, arguments| json_object(arguments))
-            .with_nulls(),
         ByRow::new("pg_my_temp_schema", 0, 0, OID, |_, _| Ok(ScalarValue::UInt32(Some(0)))),
         ByRow::new("pg_relation_is_publishable", 1, 1, BOOLEAN, |statement, arguments| {
             let relation = oid(&arguments[0]).and_then(|oid| statement.catalog().relation(oid));
@@ -314,46 +312,6 @@ fn format(pattern: &str, arguments: &[ScalarValue]) -> Result<ScalarValue> {
         }
     }
     Ok(utf8(formatted))
-}
-
-/// Arguments of `json_build_object` at most; more are no function that exists.
-const JSON_ARGUMENTS_MAX: usize = 100;
-
-/// `json_build_object('key', value, …)` as PostgreSQL writes it.
-fn json_object(arguments: &[ScalarValue]) -> Result<ScalarValue> {
-    if !arguments.len().is_multiple_of(2) {
-        let message = "argument list must have even number of elements";
-        return fail(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
-    }
-    let mut pairs = Vec::with_capacity(arguments.len() / 2);
-    for pair in arguments.chunks(2) {
-        let ScalarValue::Utf8(Some(key)) = pair[0].cast_to(&TEXT)? else {
-            let message = "null value not allowed for object key";
-            return fail(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
-        };
-        pairs.push(format!("{} : {}", serde_json::Value::from(key), json(&pair[1])?));
-    }
-    Ok(utf8(format!("{{{}}}", pairs.join(", "))))
-}
-
-/// A value in JSON: numbers and booleans as they are, all else as text.
-fn json(value: &ScalarValue) -> Result<serde_json::Value> {
-    use serde_json::Value;
-    Ok(match value {
-        value if value.is_null() => Value::Null,
-        ScalarValue::Boolean(Some(value)) => Value::from(*value),
-        value if value.data_type().is_integer() => number(value).map_or(Value::Null, Value::from),
-        ScalarValue::Float64(Some(value)) => Value::from(*value),
-        ScalarValue::List(values) => {
-            let values = values.value(0);
-            let values = (0..values.len()).map(|index| json(&ScalarValue::try_from_array(&values, index)?));
-            Value::from(values.collect::<Result<Vec<_>>>()?)
-        }
-        other => match other.cast_to(&TEXT)? {
-            ScalarValue::Utf8(Some(text)) => Value::from(text),
-            _ => Value::Null,
-        },
-    })
 }
 
 /// A pattern of `LIKE … ESCAPE` with the backslash as its escape.

@@ -1,7 +1,9 @@
 //! What PostgreSQL's clients write, in the terms of the planner. Trees are changed in place, so that positions stay.
 
+mod casts; // Casts that read or check a text.
 mod column_names; // Names of unnamed columns, unique within a select.
 mod functions; // Functions that exist, and where they do not.
+mod literals; // Literals that are no value of their type.
 mod named; // Arguments by name.
 mod subqueries; // Correlated scalar subqueries as joins.
 mod sets; // Functions that give rows.
@@ -15,6 +17,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{Expr, Query, Select, Statement, TableFactor, VisitMut, VisitorMut};
 use probepilot_sql::SqlError;
 
+pub use casts::Casts;
 pub use column_names::shown_name;
 pub use functions::{check_functions, span_of_call};
 pub use subqueries::SubqueriesToJoins;
@@ -72,6 +75,9 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
+        if let Err(error) = literals::check(expr, self.text) {
+            return ControlFlow::Break(error);
+        }
         match postgres::rewrite(expr) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),

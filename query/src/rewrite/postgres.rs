@@ -52,11 +52,6 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), SqlError> {
             Some(expr) => expr,
             None => Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right },
         },
-        // JSON is text here, which would be put together as text.
-        Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } if is_jsonb(&left) || is_jsonb(&right) => {
-            let hint = "Take the members apart with jsonb_each, and put them together with jsonb_object_agg.";
-            return Err(SqlError::unsupported("|| of jsonb is not supported").hint(hint));
-        }
         Expr::SimilarTo { negated, expr, pattern, escape_char } => {
             super::similar::rewrite(negated, expr, &pattern, escape_char.as_ref())?
         }
@@ -384,14 +379,6 @@ fn register_type(data_type: &DataType) -> Option<&'static str> {
         }
         DataType::Regclass => Some("regclass"),
         _ => None,
-    }
-}
-
-fn is_jsonb(expr: &Expr) -> bool {
-    match expr {
-        Expr::Cast { data_type, .. } => matches!(data_type, DataType::JSON | DataType::JSONB),
-        Expr::Nested(inner) => is_jsonb(inner),
-        _ => false,
     }
 }
 

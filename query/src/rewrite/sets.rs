@@ -9,18 +9,19 @@ use super::postgres::{call, last};
 
 /// Functions that give rows, the functions with their rows as arrays, and the names of their columns; without a name a column
 /// is called like the function.
-const SETS: [(&str, &[&str], &[&str]); 12] = [
+const SETS: [(&str, &[&str], &[&str]); 13] = [
     ("generate_series", &["array_of_generate_series"], &[]),
     ("regexp_matches", &["array_of_regexp_matches"], &[]),
     ("regexp_split_to_table", &["array_of_regexp_split_to_table"], &[]),
     ("json_array_elements", &["array_of_json_elements"], &["value"]),
-    ("jsonb_array_elements", &["array_of_json_elements"], &["value"]),
+    ("jsonb_array_elements", &["array_of_jsonb_elements"], &["value"]),
     ("json_array_elements_text", &["array_of_json_elements_text"], &["value"]),
-    ("jsonb_array_elements_text", &["array_of_json_elements_text"], &["value"]),
+    ("jsonb_array_elements_text", &["array_of_jsonb_elements_text"], &["value"]),
     ("json_object_keys", &["array_of_json_keys"], &[]),
-    ("jsonb_object_keys", &["array_of_json_keys"], &[]),
-    ("jsonb_each", &["array_of_json_keys", "array_of_json_values"], &["key", "value"]),
-    ("jsonb_each_text", &["array_of_json_keys", "array_of_json_values_text"], &["key", "value"]),
+    ("jsonb_object_keys", &["array_of_jsonb_keys"], &[]),
+    ("json_each", &["array_of_json_keys", "array_of_json_values"], &["key", "value"]),
+    ("jsonb_each", &["array_of_jsonb_keys", "array_of_jsonb_values"], &["key", "value"]),
+    ("jsonb_each_text", &["array_of_jsonb_keys", "array_of_jsonb_values_text"], &["key", "value"]),
     ("json_each_text", &["array_of_json_keys", "array_of_json_values_text"], &["key", "value"]),
 ];
 

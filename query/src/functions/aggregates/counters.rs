@@ -18,6 +18,7 @@ pub(super) fn all() -> Vec<Aggregate> {
         signature: Aggregate::signature(),
         coerce,
         returns: |_| DataType::Float64,
+        sql_type: None,
         state: |_| {
             let list = |element| DataType::new_list(element, true);
             vec![("times", list(DataType::Int64)), ("values", list(DataType::Float64))]

@@ -28,6 +28,7 @@ pub(super) fn all() -> Vec<Aggregate> {
             1 => DataType::Utf8View,
             _ => DataType::new_list(DataType::Int32, true),
         },
+        sql_type: None,
         state: |_| {
             let list = |element| DataType::new_list(element, true);
             vec![("buckets", list(DataType::Int32)), ("counts", list(DataType::Int64))]

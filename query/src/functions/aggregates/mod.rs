@@ -18,6 +18,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 use datafusion::physical_expr::expressions::Literal;
+use probepilot_sql::types::TYPE_KEY;
 use probepilot_sql::{SqlError, SqlState};
 
 /// All of them.
@@ -38,6 +39,8 @@ pub(super) struct Aggregate {
     pub(super) coerce: fn(&[DataType]) -> Result<Vec<DataType>>,
     /// The result's type, by the types of the arguments after they were cast.
     pub(super) returns: fn(&[DataType]) -> DataType,
+    /// The SQL type of the result where the Arrow type does not say it.
+    pub(super) sql_type: Option<&'static str>,
     /// Names and types of the partial state.
     pub(super) state: fn(&[DataType]) -> Vec<(&'static str, DataType)>,
     /// One group's state, given the types of the arguments after they were cast.
@@ -83,6 +86,13 @@ impl AggregateUDFImpl for Aggregate {
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         Ok((self.returns)(&(self.coerce)(arguments)?))
+    }
+
+    fn return_field(&self, arguments: &[FieldRef]) -> Result<FieldRef> {
+        let types: Vec<DataType> = arguments.iter().map(|field| field.data_type().clone()).collect();
+        let metadata = self.sql_type.map(|name| (TYPE_KEY.to_owned(), name.to_owned()));
+        let field = Field::new(self.name, self.return_type(&types)?, self.is_nullable());
+        Ok(Arc::new(field.with_metadata(metadata.into_iter().collect())))
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {

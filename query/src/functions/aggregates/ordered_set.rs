@@ -21,6 +21,7 @@ pub(super) fn all() -> Vec<Aggregate> {
         signature: Aggregate::signature(),
         coerce,
         returns,
+        sql_type: None,
         state: |types: &[DataType]| vec![("values", DataType::new_list(types[0].clone(), true))],
         accumulator,
         ordered_set: true,

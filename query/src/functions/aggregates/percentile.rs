@@ -29,6 +29,7 @@ pub(super) fn all() -> Vec<Aggregate> {
         signature: Aggregate::signature(),
         coerce,
         returns: |types| if types[0].is_integer() { DataType::Int64 } else { DataType::Float64 },
+        sql_type: None,
         state: |_| {
             let list = |element| DataType::new_list(element, true);
             vec![

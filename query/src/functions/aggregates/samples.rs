@@ -22,6 +22,7 @@ pub(super) fn all() -> Vec<Aggregate> {
         signature: Aggregate::signature(),
         coerce,
         returns: |types| types[0].clone(),
+        sql_type: None,
         state: |types| vec![("value", types[0].clone()), ("time", DataType::Int64)],
         accumulator,
         ordered_set: false,

@@ -1,28 +1,32 @@
 //! `json_agg(value)` and `json_object_agg(key, value)`.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{Accumulator, AggregateUDF};
-use serde_json::{Map, Value};
 
-use super::build::{key_of, value_of};
-use super::write::compact;
+use super::build::{key, value};
+use super::write::normal;
+use super::{Kind, external};
 use crate::functions::aggregates::{Aggregate, no_such};
 
 /// All of them.
 pub(super) fn all() -> Vec<AggregateUDF> {
-    let aggregate = |name, coerce| {
+    let aggregate = |name, kind: Kind, coerce| {
         AggregateUDF::new_from_impl(Aggregate {
             name,
             signature: Aggregate::signature(),
             coerce,
             returns: |_| DataType::Utf8,
+            sql_type: Some(kind.name()),
             state: |_| {
                 let texts = DataType::new_list(DataType::Utf8, true);
                 vec![("keys", texts.clone()), ("values", texts)]
             },
-            accumulator: |_, _| Ok(Box::new(Gathered::default())),
+            accumulator: match kind {
+                Kind::Json => |args, _| Ok(Box::new(Gathered::new(Kind::Json, args.expr_fields))),
+                Kind::Jsonb => |args, _| Ok(Box::new(Gathered::new(Kind::Jsonb, args.expr_fields))),
+            },
             ordered_set: false,
         })
     };
@@ -35,22 +39,28 @@ pub(super) fn all() -> Vec<AggregateUDF> {
         _ => Err(no_such("json_object_agg", types, "json_object_agg takes a key and a value.")),
     };
     vec![
-        aggregate("json_agg", of_one),
-        aggregate("jsonb_agg", of_one),
-        aggregate("json_object_agg", of_two),
-        aggregate("jsonb_object_agg", of_two),
+        aggregate("json_agg", Kind::Json, of_one),
+        aggregate("jsonb_agg", Kind::Jsonb, of_one),
+        aggregate("json_object_agg", Kind::Json, of_two),
+        aggregate("jsonb_object_agg", Kind::Jsonb, of_two),
     ]
 }
 
 /// The values of a group as JSON, and their keys where they have any; the statement's memory bounds them (53200).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Gathered {
+    kind: Kind,
+    fields: Vec<FieldRef>,
     keys: Vec<String>,
     values: Vec<String>,
     bytes: usize,
 }
 
 impl Gathered {
+    fn new(kind: Kind, fields: &[FieldRef]) -> Gathered {
+        Gathered { kind, fields: fields.to_vec(), keys: Vec::new(), values: Vec::new(), bytes: 0 }
+    }
+
     fn push(&mut self, key: Option<String>, value: String) {
         self.bytes += value.len() + key.as_ref().map_or(0, String::len) + 2 * size_of::<String>();
         self.keys.extend(key);
@@ -62,12 +72,13 @@ impl Accumulator for Gathered {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
         for row in 0..columns[0].len() {
             let cell = |column: &ArrayRef| ScalarValue::try_from_array(column, row);
-            let (key, value) = match columns {
-                [keys, values] => (Some(key_of(&cell(keys)?)?), cell(values)?),
+            let (key, cell) = match columns {
+                [keys, values] => (Some(key(&self.fields[0], &cell(keys)?)?), cell(values)?),
                 [values, ..] => (None, cell(values)?),
                 [] => return Ok(()),
             };
-            self.push(key, compact(&value_of(&value)?));
+            let value = value(&self.fields[columns.len() - 1], &cell)?;
+            self.push(key, value);
         }
         Ok(())
     }
@@ -92,12 +103,13 @@ impl Accumulator for Gathered {
         let text = match self.keys.is_empty() {
             true => format!("[{}]", self.values.join(", ")),
             false => {
-                let members = self.keys.iter().zip(&self.values).map(|(key, value)| {
-                    let value = serde_json::from_str(value).unwrap_or(Value::Null);
-                    (key.clone(), value)
-                });
-                compact(&Value::Object(members.collect::<Map<_, _>>()))
+                let members = self.keys.iter().zip(&self.values).map(|(key, value)| format!("{key} : {value}"));
+                format!("{{ {} }}", members.collect::<Vec<_>>().join(", "))
             }
+        };
+        let text = match self.kind {
+            Kind::Json => text,
+            Kind::Jsonb => normal(&text).map_err(external)?,
         };
         Ok(ScalarValue::Utf8(Some(text)))
     }

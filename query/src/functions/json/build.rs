@@ -1,110 +1,194 @@
 //! Values put together: `to_json`, `json_build_array`, `json_build_object`, and values in other forms.
 
 use arrow::array::Array;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, FieldRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::ScalarUDF;
-use probepilot_sql::SqlState;
-use serde_json::{Map, Number, Value};
+use probepilot_sql::{SqlError, SqlState};
 
-use super::write::{compact, pretty};
-use super::{read, refused};
-use crate::functions::by_row::{Body, ByRow, text, utf8};
+use super::read::read;
+use super::write::{normal, quote, without_nulls};
+use super::{Kind, external, refused, steps};
+use crate::functions::by_row::{ByRow, text, utf8};
 
 /// Arguments of a call at most.
 const ARGUMENTS_MAX: usize = 100;
 
 /// All of them.
 pub(super) fn all() -> Vec<ScalarUDF> {
-    let build =
-        |name, max, body: Body| ByRow::new(name, 0, max, DataType::Utf8, body).of_type("jsonb").with_nulls().into_udf();
-    let one = |name, body: Body| ByRow::new(name, 1, 1, DataType::Utf8, body).of_type("jsonb").into_udf();
-    let mut functions = vec![
-        one("jsonb_pretty", |_, values| Ok(utf8(pretty(&read(&values[0])?)))),
-        one("to_json", |_, values| Ok(utf8(compact(&value_of(&values[0])?)))),
-        one("to_jsonb", |_, values| Ok(utf8(compact(&value_of(&values[0])?)))),
-    ];
-    functions.extend(["json_strip_nulls", "jsonb_strip_nulls"].map(|name| {
-        one(name, |_, values| {
-            let mut value = read(&values[0])?;
-            strip_nulls(&mut value);
-            Ok(utf8(compact(&value)))
-        })
-    }));
-    functions.extend(["json_build_array", "jsonb_build_array"].map(|name| {
-        build(name, ARGUMENTS_MAX, |_, values| {
-            let elements = values.iter().map(value_of).collect::<Result<Vec<_>>>()?;
-            Ok(utf8(compact(&Value::Array(elements))))
-        })
-    }));
-    functions.push(build("jsonb_build_object", ARGUMENTS_MAX, |_, values| {
-        if values.len() % 2 != 0 {
-            let message = "argument list must have even number of elements";
-            return Err(refused(SqlState::INVALID_PARAMETER_VALUE, message));
-        }
-        let members = values.chunks(2).map(|pair| Ok((key_of(&pair[0])?, value_of(&pair[1])?)));
-        Ok(utf8(compact(&Value::Object(members.collect::<Result<Map<_, _>>>()?))))
-    }));
-    functions
+    [Kind::Json, Kind::Jsonb].into_iter().flat_map(of_kind).map(ByRow::into_udf).collect()
 }
 
-/// A key, which must not be NULL.
-pub(super) fn key_of(value: &ScalarValue) -> Result<String> {
-    if value.is_null() {
-        return Err(refused(SqlState("22004"), "null value not allowed for object key"));
+fn of_kind(kind: Kind) -> [ByRow; 5] {
+    let made = |name, arguments, body: fn(Kind, &[FieldRef], &[ScalarValue]) -> Result<String>| {
+        ByRow::typed(name, arguments, DataType::Utf8, move |_, fields, values| {
+            let text = body(kind, fields, values)?;
+            match kind {
+                Kind::Json => Ok(utf8(text)),
+                Kind::Jsonb => Ok(utf8(normal(&text).map_err(external)?)),
+            }
+        })
+        .of_type(kind.name())
+    };
+    [
+        made(kind.pick("to_json", "to_jsonb"), 1..=1, |_, fields, values| value(&fields[0], &values[0])),
+        made(kind.pick("json_strip_nulls", "jsonb_strip_nulls"), 1..=1, |kind, fields, values| {
+            let document = kind.document(&fields[0], &values[0])?;
+            let mut out = String::new();
+            without_nulls(&read(&document).map_err(external)?, &mut out);
+            Ok(out)
+        }),
+        made(kind.pick("json_build_array", "jsonb_build_array"), 0..=ARGUMENTS_MAX, |_, fields, values| {
+            let elements = fields.iter().zip(values).map(|(field, element)| value(field, element));
+            Ok(format!("[{}]", elements.collect::<Result<Vec<_>>>()?.join(", ")))
+        })
+        .with_nulls(),
+        made(kind.pick("json_build_object", "jsonb_build_object"), 0..=ARGUMENTS_MAX, |kind, fields, values| {
+            if values.len() % 2 != 0 {
+                let message = "argument list must have even number of elements";
+                let error = SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message);
+                let name = kind.pick("json_build_object()", "jsonb_build_object()");
+                return Err(external(
+                    error.hint(format!("The arguments of {name} must consist of alternating keys and values.")),
+                ));
+            }
+            let mut members = Vec::with_capacity(values.len() / 2);
+            for (index, pair) in values.chunks(2).enumerate() {
+                if pair[0].is_null() {
+                    return Err(match kind {
+                        Kind::Json => null_key(),
+                        Kind::Jsonb => {
+                            let message = format!("argument {}: key must not be null", index * 2 + 1);
+                            refused(SqlState::INVALID_PARAMETER_VALUE, message)
+                        }
+                    });
+                }
+                let member = value(&fields[index * 2 + 1], &pair[1])?;
+                members.push(format!("{} : {member}", key(&fields[index * 2], &pair[0])?));
+            }
+            Ok(format!("{{{}}}", members.join(", ")))
+        })
+        .with_nulls(),
+        made(kind.pick("json_object", "jsonb_object"), 1..=2, |_, _, values| of_texts(values)),
+    ]
+}
+
+pub(super) fn null_key() -> datafusion::common::DataFusionError {
+    refused(SqlState("22004"), "null value not allowed for object key")
+}
+
+/// A key in quotes, which must not be NULL.
+pub(super) fn key(field: &Field, key: &ScalarValue) -> Result<String> {
+    if key.is_null() {
+        return Err(null_key());
     }
-    Ok(text(value).map_or_else(|| value.to_string(), str::to_owned))
+    let shown = match text(key) {
+        Some(text) => text.to_owned(),
+        None => {
+            let shown = value(field, key)?;
+            shown.strip_prefix('"').and_then(|shown| shown.strip_suffix('"')).map_or(shown.clone(), str::to_owned)
+        }
+    };
+    Ok(quoted(&shown))
 }
 
-/// A value of SQL as one of JSON: numbers, booleans, NULL and arrays as such, all else as text.
-pub(super) fn value_of(value: &ScalarValue) -> Result<Value> {
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    quote(text, &mut out);
+    out
+}
+
+/// `{key,value,key,value}`, or keys and values apart.
+fn of_texts(values: &[ScalarValue]) -> Result<String> {
+    let wrong = |message: &str| refused(SqlState("2202E"), message);
+    let first = steps(&values[0])?;
+    let pairs: Vec<(Option<String>, Option<String>)> = match values.get(1) {
+        Some(second) => {
+            let second = steps(second)?;
+            if first.len() != second.len() {
+                return Err(wrong("mismatched array dimensions"));
+            }
+            first.into_iter().zip(second).collect()
+        }
+        None if first.len() % 2 != 0 => return Err(wrong("array must have even number of elements")),
+        None => first.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect(),
+    };
+    let members = pairs.into_iter().map(|(key, value)| {
+        let key = key.ok_or_else(null_key)?;
+        Ok(format!("{} : {}", quoted(&key), value.map_or_else(|| "null".to_owned(), |value| quoted(&value))))
+    });
+    Ok(format!("{{{}}}", members.collect::<Result<Vec<_>>>()?.join(", ")))
+}
+
+/// A value of SQL as one of `json`: numbers, booleans, NULL, arrays and JSON as such, all else as text.
+pub(super) fn value(field: &Field, value: &ScalarValue) -> Result<String> {
     if value.is_null() {
-        return Ok(Value::Null);
+        return Ok("null".to_owned());
+    }
+    if Kind::of_field(field).is_some() {
+        return Ok(text(value).unwrap_or("null").to_owned());
     }
     Ok(match value {
-        ScalarValue::Boolean(Some(value)) => Value::Bool(*value),
-        ScalarValue::Float32(_) | ScalarValue::Float64(_) => {
-            let ScalarValue::Float64(Some(number)) = value.cast_to(&DataType::Float64)? else { return Ok(Value::Null) };
-            match Number::from_f64(number) {
-                // 2.0 is printed as 2.
-                Some(_) if number.fract() == 0.0 && number.abs() < 1e15 => Value::from(number as i64),
-                Some(number) => Value::Number(number),
-                None => Value::from(number.to_string()),
-            }
-        }
+        ScalarValue::Boolean(Some(value)) => value.to_string(),
+        ScalarValue::Float32(Some(number)) => float(f64::from(*number), &number.to_string(), &format!("{number:e}")),
+        ScalarValue::Float64(Some(number)) => float(*number, &number.to_string(), &format!("{number:e}")),
         ScalarValue::List(list) => {
+            let DataType::List(element) = field.data_type() else { return Ok("[]".to_owned()) };
             let elements = list.value(0);
-            let values = (0..elements.len()).map(|row| value_of(&ScalarValue::try_from_array(&elements, row)?));
-            Value::Array(values.collect::<Result<_>>()?)
+            let values =
+                (0..elements.len()).map(|row| self::value(element, &ScalarValue::try_from_array(&elements, row)?));
+            format!("[{}]", values.collect::<Result<Vec<_>>>()?.join(","))
         }
-        integer if integer.data_type().is_integer() => match integer.cast_to(&DataType::Int64) {
-            Ok(ScalarValue::Int64(Some(number))) => Value::from(number),
-            _ => Value::from(integer.to_string()),
-        },
-        decimal if decimal.data_type().is_numeric() => match decimal.cast_to(&DataType::Float64)? {
-            ScalarValue::Float64(Some(number)) => value_of(&ScalarValue::Float64(Some(number)))?,
-            _ => Value::Null,
-        },
+        ScalarValue::Struct(row) => {
+            let members = row.fields().iter().zip(row.columns()).map(|(field, column)| {
+                let member = self::value(field, &ScalarValue::try_from_array(column, 0)?)?;
+                Ok(format!("{}:{member}", quoted(field.name())))
+            });
+            format!("{{{}}}", members.collect::<Result<Vec<_>>>()?.join(","))
+        }
+        number if number.data_type().is_numeric() => number.to_array()?.as_ref().shown()?,
         other => match text(other) {
-            Some(text) => Value::from(text),
-            None => {
-                let array = other.to_array()?;
-                let options = FormatOptions::default().with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.f%:z"));
-                let options = options.with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.f"));
-                Value::from(ArrayFormatter::try_new(&array, &options)?.value(0).to_string())
-            }
+            Some(text) => quoted(text),
+            None => quoted(&trimmed(&other.to_array()?.as_ref().shown()?)),
         },
     })
 }
 
-fn strip_nulls(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            members.retain(|_, value| !value.is_null());
-            members.values_mut().for_each(strip_nulls);
-        }
-        Value::Array(elements) => elements.iter_mut().for_each(strip_nulls),
-        _ => {}
+/// The first value of an array as text, times as ISO 8601 has them.
+trait Shown {
+    fn shown(&self) -> Result<String>;
+}
+
+impl Shown for dyn Array {
+    fn shown(&self) -> Result<String> {
+        let options = FormatOptions::default()
+            .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.6f%:z"))
+            .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.6f"));
+        Ok(ArrayFormatter::try_new(self, &options)?.value(0).to_string())
     }
+}
+
+/// A time without the zeros at the end of its seconds.
+fn trimmed(time: &str) -> String {
+    let Some((seconds, rest)) = time.split_once('.').filter(|(seconds, _)| seconds.contains('T')) else {
+        return time.to_owned();
+    };
+    let end = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
+    let (fraction, zone) = (rest[..end].trim_end_matches('0'), &rest[end..]);
+    if fraction.is_empty() { format!("{seconds}{zone}") } else { format!("{seconds}.{fraction}{zone}") }
+}
+
+/// A number as `float8` is printed: its shortest form, with an exponent where it is very small or large.
+fn float(number: f64, plain: &str, scientific: &str) -> String {
+    if !number.is_finite() {
+        let name = if number.is_nan() { "NaN" } else { "Infinity" };
+        return format!("\"{}{name}\"", if number < 0.0 { "-" } else { "" });
+    }
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    if (-4..15).contains(&exponent) {
+        return plain.to_owned();
+    }
+    format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
 }

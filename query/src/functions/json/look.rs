@@ -1,174 +1,213 @@
 //! What operators and functions find in a value.
 
-use std::sync::Arc;
-use std::sync::LazyLock;
-
-use arrow::array::Array;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::ScalarUDF;
-use datafusion::sql::sqlparser::ast::BinaryOperator;
 use probepilot_sql::SqlState;
-use serde_json::Value;
 
-use super::write::{compact, plain};
-use super::{read, refused};
-use crate::functions::array_elements;
-use crate::functions::by_row::{Body, ByRow, list, number, text, utf8};
+use super::compare::equal;
+use super::read::{Value, Written, read};
+use super::write::{ordered, pretty};
+use super::{Kind, external, refused, steps};
+use crate::functions::by_row::{ByRow, number, text};
 
-/// The functions that operators are, and those of that name.
+/// Steps of a path in a call at most.
+const STEPS_MAX: usize = 100;
+
+/// The functions that operators are, and those that PostgreSQL names.
 pub(super) fn all() -> Vec<ScalarUDF> {
-    let json =
-        |name, min, max, body: Body| ByRow::new(name, min, max, DataType::Utf8, body).of_type("jsonb").into_udf();
-    let textual = |name, min, max, body: Body| ByRow::new(name, min, max, DataType::Utf8, body).into_udf();
-    let test = |name, body: Body| ByRow::new(name, 2, 2, DataType::Boolean, body).into_udf();
     let mut functions = vec![
-        json("json_get", 2, 2, |_, values| found(at(&read(&values[0])?, &values[1]), |value| Some(compact(value)))),
-        textual("json_get_text", 2, 2, |_, values| found(at(&read(&values[0])?, &values[1]), plain)),
-        json("json_get_path", 2, 2, |_, values| {
-            found(along(&read(&values[0])?, &steps(&values[1])?), |value| Some(compact(value)))
+        textual("json_get", 2..=2, |fields, values| {
+            with(own(fields), fields, values, |whole, kind| at(whole, &values[1], kind).map(as_it_is))
+        })
+        .of_type_by(|fields| Some(own(fields).name())),
+        textual("json_get_text", 2..=2, |fields, values| {
+            with(own(fields), fields, values, |whole, kind| at(whole, &values[1], kind)?.plain())
         }),
-        textual("json_get_path_text", 2, 2, |_, values| found(along(&read(&values[0])?, &steps(&values[1])?), plain)),
-        test("json_contains", |_, values| truth(contains(&read(&values[0])?, &read(&values[1])?, true))),
-        test("json_has", |_, values| truth(text(&values[1]).is_some_and(|key| has(&values[0], key)))),
-        test("json_has_any", |_, values| {
-            let keys = steps(&values[1])?;
-            truth(keys.iter().any(|key| has(&values[0], key)))
+        textual("json_get_path", 2..=2, |fields, values| {
+            let steps = steps(&values[1])?;
+            with(own(fields), fields, values, |whole, _| along(whole, &steps).map(as_it_is))
+        })
+        .of_type_by(|fields| Some(own(fields).name())),
+        textual("json_get_path_text", 2..=2, |fields, values| {
+            let steps = steps(&values[1])?;
+            with(own(fields), fields, values, |whole, _| along(whole, &steps)?.plain())
         }),
-        test("json_has_all", |_, values| {
+        test("jsonb_contains", |fields, values| contained(&fields[0], &values[0], &fields[1], &values[1])),
+        test("jsonb_contained", |fields, values| contained(&fields[1], &values[1], &fields[0], &values[0])),
+        test("jsonb_exists", |fields, values| has(fields, values, |has| text(&values[1]).is_some_and(has))),
+        test("jsonb_exists_any", |fields, values| {
             let keys = steps(&values[1])?;
-            truth(keys.iter().all(|key| has(&values[0], key)))
+            has(fields, values, |has| keys.iter().flatten().any(|key| has(key)))
+        }),
+        test("jsonb_exists_all", |fields, values| {
+            let keys = steps(&values[1])?;
+            has(fields, values, |has| keys.iter().flatten().all(|key| has(key)))
+        }),
+        textual("jsonb_pretty", 1..=1, |fields, values| {
+            with(Kind::Jsonb, fields, values, |whole, _| Some(pretty(whole)))
         }),
     ];
-    for prefix in ["json", "jsonb"] {
-        let name = |end: &str| -> &'static str { name_of(prefix, end) };
-        functions.extend([
-            json(name("extract_path"), 1, 16, |_, values| {
-                found(along(&read(&values[0])?, &words(&values[1..])), |value| Some(compact(value)))
-            }),
-            textual(name("extract_path_text"), 1, 16, |_, values| {
-                found(along(&read(&values[0])?, &words(&values[1..])), plain)
-            }),
-            ByRow::new(name("array_length"), 1, 1, DataType::Int32, |_, values| {
-                let length = elements(&values[0], "cannot get array length of a non-array")?.len();
-                Ok(ScalarValue::Int32(i32::try_from(length).ok()))
-            })
-            .into_udf(),
-            textual(name("typeof"), 1, 1, |_, values| {
-                Ok(utf8(match read(&values[0])? {
+    for kind in [Kind::Json, Kind::Jsonb] {
+        functions.extend(of_kind(kind));
+        functions.extend(parts(kind));
+    }
+    functions.into_iter().map(ByRow::into_udf).collect()
+}
+
+fn textual(
+    name: &'static str,
+    arguments: std::ops::RangeInclusive<usize>,
+    body: impl Fn(&[FieldRef], &[ScalarValue]) -> Result<ScalarValue> + Send + Sync + 'static,
+) -> ByRow {
+    ByRow::typed(name, arguments, DataType::Utf8, move |_, fields, values| body(fields, values))
+}
+
+fn test(name: &'static str, body: fn(&[FieldRef], &[ScalarValue]) -> Result<ScalarValue>) -> ByRow {
+    ByRow::typed(name, 2..=2, DataType::Boolean, move |_, fields, values| body(fields, values))
+}
+
+fn of_kind(kind: Kind) -> Vec<ByRow> {
+    let words = |values: &[ScalarValue]| -> Vec<Option<String>> {
+        values.iter().map(|value| Some(text(value).map_or_else(|| value.to_string(), str::to_owned))).collect()
+    };
+    vec![
+        textual(kind.pick("json_extract_path", "jsonb_extract_path"), 1..=STEPS_MAX, move |fields, values| {
+            let steps = words(&values[1..]);
+            with(kind, fields, values, |whole, _| along(whole, &steps).map(as_it_is))
+        })
+        .of_type(kind.name()),
+        textual(
+            kind.pick("json_extract_path_text", "jsonb_extract_path_text"),
+            1..=STEPS_MAX,
+            move |fields, values| {
+                let steps = words(&values[1..]);
+                with(kind, fields, values, |whole, _| along(whole, &steps)?.plain())
+            },
+        ),
+        ByRow::typed(
+            kind.pick("json_array_length", "jsonb_array_length"),
+            1..=1,
+            DataType::Int32,
+            move |_, fields, values| {
+                let document = kind.document(&fields[0], &values[0])?;
+                match &read(&document).map_err(external)?.value {
+                    Value::Array(elements) => Ok(ScalarValue::Int32(i32::try_from(elements.len()).ok())),
+                    Value::Object(_) => {
+                        Err(refused(SqlState::INVALID_PARAMETER_VALUE, "cannot get array length of a non-array"))
+                    }
+                    _ => Err(refused(SqlState::INVALID_PARAMETER_VALUE, "cannot get array length of a scalar")),
+                }
+            },
+        ),
+        textual(kind.pick("json_typeof", "jsonb_typeof"), 1..=1, move |fields, values| {
+            with(kind, fields, values, |whole, _| {
+                let name = match whole.value {
                     Value::Null => "null",
-                    Value::Bool(_) => "boolean",
-                    Value::Number(_) => "number",
+                    Value::Boolean(_) => "boolean",
+                    Value::Number => "number",
                     Value::String(_) => "string",
                     Value::Array(_) => "array",
                     Value::Object(_) => "object",
-                }))
-            }),
-        ]);
-    }
-    // What a value is made of, as arrays: the rewriter makes rows of them.
-    let parts = |name, body: Body| ByRow::new(name, 1, 1, DataType::new_list(DataType::Utf8, true), body).into_udf();
-    functions.extend([
-        parts("array_of_json_elements", |_, values| {
-            shown(elements(&values[0], NO_ARRAY)?.iter(), |value| Some(compact(value)))
+                };
+                Some(name.to_owned())
+            })
         }),
-        parts("array_of_json_elements_text", |_, values| shown(elements(&values[0], NO_ARRAY)?.iter(), plain)),
-        parts("array_of_json_keys", |_, values| {
-            Ok(list(&members(&values[0])?.into_iter().map(|(key, _)| key).collect::<Vec<_>>()))
-        }),
-        parts("array_of_json_values", |_, values| {
-            shown(members(&values[0])?.iter().map(|(_, value)| value), |value| Some(compact(value)))
-        }),
-        parts("array_of_json_values_text", |_, values| {
-            shown(members(&values[0])?.iter().map(|(_, value)| value), plain)
-        }),
-    ]);
-    functions
+    ]
 }
 
-const NO_ARRAY: &str = "cannot extract elements from a non-array";
-
-/// Values as an array of their texts.
-fn shown<'a>(values: impl Iterator<Item = &'a Value>, show: impl Fn(&Value) -> Option<String>) -> Result<ScalarValue> {
-    let texts: Vec<ScalarValue> = values.map(|value| ScalarValue::Utf8(show(value))).collect();
-    Ok(ScalarValue::List(ScalarValue::new_list_nullable(&texts, &DataType::Utf8)))
-}
-
-/// The members of an object in the order of jsonb: by the length of their keys, then by bytes.
-fn members(value: &ScalarValue) -> Result<Vec<(String, Value)>> {
-    match read(value)? {
-        Value::Object(members) => {
-            let mut members: Vec<(String, Value)> = members.into_iter().collect();
-            members.sort_by(|(a, _), (b, _)| (a.len(), a).cmp(&(b.len(), b)));
-            Ok(members)
-        }
-        _ => Err(refused(SqlState::INVALID_PARAMETER_VALUE, "cannot take the members of a non-object")),
-    }
-}
-
-/// The name of a function for `json` or `jsonb`.
-fn name_of(prefix: &str, end: &str) -> &'static str {
-    const NAMES: [&str; 8] = [
-        "json_extract_path",
-        "json_extract_path_text",
-        "json_array_length",
-        "json_typeof",
-        "jsonb_extract_path",
-        "jsonb_extract_path_text",
-        "jsonb_array_length",
-        "jsonb_typeof",
+/// What a value is made of, as arrays: the rewriter makes rows of them.
+fn parts(kind: Kind) -> Vec<ByRow> {
+    type Show = fn(&str, &Written) -> Option<String>;
+    let elements: [(&'static str, Show); 2] = [
+        (kind.pick("array_of_json_elements", "array_of_jsonb_elements"), |_, value| Some(as_it_is(value))),
+        (kind.pick("array_of_json_elements_text", "array_of_jsonb_elements_text"), |_, value| value.plain()),
     ];
-    let wanted = format!("{prefix}_{end}");
-    NAMES.into_iter().find(|name| *name == wanted).expect("the names of both types stand in the list")
+    let members: [(&'static str, Show); 3] = [
+        (kind.pick("array_of_json_keys", "array_of_jsonb_keys"), |key, _| Some(key.to_owned())),
+        (kind.pick("array_of_json_values", "array_of_jsonb_values"), |_, value| Some(as_it_is(value))),
+        (kind.pick("array_of_json_values_text", "array_of_jsonb_values_text"), |_, value| value.plain()),
+    ];
+    let texts = || DataType::new_list(DataType::Utf8, true);
+    let elements = elements.into_iter().map(|(name, show)| {
+        ByRow::typed(name, 1..=1, texts(), move |_, fields, values| {
+            let document = kind.document(&fields[0], &values[0])?;
+            match &read(&document).map_err(external)?.value {
+                Value::Array(elements) => Ok(shown(elements.iter().map(|value| show("", value)))),
+                Value::Object(_) => Err(refused(
+                    SqlState::INVALID_PARAMETER_VALUE,
+                    kind.pick("cannot deconstruct an object as an array", "cannot extract elements from an object"),
+                )),
+                _ => Err(refused(
+                    SqlState::INVALID_PARAMETER_VALUE,
+                    kind.pick("cannot deconstruct a scalar", "cannot extract elements from a scalar"),
+                )),
+            }
+        })
+    });
+    let members = members.into_iter().map(|(name, show)| {
+        ByRow::typed(name, 1..=1, texts(), move |_, fields, values| {
+            let document = kind.document(&fields[0], &values[0])?;
+            match &read(&document).map_err(external)?.value {
+                Value::Object(members) => Ok(shown(members.iter().map(|(key, value)| show(key, value)))),
+                Value::Array(_) => {
+                    Err(refused(SqlState::INVALID_PARAMETER_VALUE, "cannot take the members of an array"))
+                }
+                _ => Err(refused(SqlState::INVALID_PARAMETER_VALUE, "cannot take the members of a scalar")),
+            }
+        })
+    });
+    elements.chain(members).collect()
 }
 
-/// The function that an operator on JSON is, and whether its operands change places.
-pub(in crate::functions) fn operator(op: &BinaryOperator) -> Option<(Arc<ScalarUDF>, bool)> {
-    static FUNCTIONS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| all().into_iter().map(Arc::new).collect());
-    let (name, swapped) = match op {
-        BinaryOperator::Arrow => ("json_get", false),
-        BinaryOperator::LongArrow => ("json_get_text", false),
-        BinaryOperator::HashArrow => ("json_get_path", false),
-        BinaryOperator::HashLongArrow => ("json_get_path_text", false),
-        BinaryOperator::AtArrow => ("json_contains", false),
-        BinaryOperator::ArrowAt => ("json_contains", true),
-        BinaryOperator::Question => ("json_has", false),
-        BinaryOperator::QuestionPipe => ("json_has_any", false),
-        BinaryOperator::QuestionAnd => ("json_has_all", false),
-        _ => return None,
-    };
-    let function = FUNCTIONS.iter().find(|function| function.name() == name)?;
-    Some((Arc::clone(function), swapped))
+fn shown(texts: impl Iterator<Item = Option<String>>) -> ScalarValue {
+    let texts: Vec<ScalarValue> = texts.map(ScalarValue::Utf8).collect();
+    ScalarValue::List(ScalarValue::new_list_nullable(&texts, &DataType::Utf8))
 }
 
-fn truth(value: bool) -> Result<ScalarValue> {
-    Ok(ScalarValue::Boolean(Some(value)))
+/// The type of the first argument; what is neither is read as `jsonb`.
+fn own(fields: &[FieldRef]) -> Kind {
+    Kind::of_field(&fields[0]).unwrap_or(Kind::Jsonb)
 }
 
-/// A part as text, NULL when it is not there.
-fn found(part: Option<&Value>, show: impl Fn(&Value) -> Option<String>) -> Result<ScalarValue> {
-    Ok(ScalarValue::Utf8(part.and_then(show)))
+/// Reads the first argument, and gives the text that is found in it.
+fn with(
+    kind: Kind,
+    fields: &[FieldRef],
+    values: &[ScalarValue],
+    find: impl FnOnce(&Written, Kind) -> Option<String>,
+) -> Result<ScalarValue> {
+    let document = kind.document(&fields[0], &values[0])?;
+    Ok(ScalarValue::Utf8(find(&read(&document).map_err(external)?, kind)))
+}
+
+fn as_it_is(written: &Written) -> String {
+    written.text.to_owned()
 }
 
 /// The member of an object by its key, or the element of an array by its number from 0, from the end when it is negative.
-fn at<'a>(value: &'a Value, key: &ScalarValue) -> Option<&'a Value> {
-    match (value, text(key)) {
-        (Value::Object(members), Some(key)) => members.get(key),
+/// A lone value of `jsonb` is its own element.
+fn at<'w, 'a>(value: &'w Written<'a>, key: &ScalarValue, kind: Kind) -> Option<&'w Written<'a>> {
+    match (&value.value, text(key)) {
+        (Value::Object(_), Some(key)) => value.member(key),
         (Value::Array(elements), None) => element(elements, number(key)?),
+        (Value::Object(_) | Value::Array(_), _) => None,
+        (_, None) if kind == Kind::Jsonb => matches!(number(key)?, 0 | -1).then_some(value),
         _ => None,
     }
 }
 
-fn element(elements: &[Value], index: i64) -> Option<&Value> {
+fn element<'w, 'a>(elements: &'w [Written<'a>], index: i64) -> Option<&'w Written<'a>> {
     let index = if index < 0 { index.checked_add(i64::try_from(elements.len()).ok()?)? } else { index };
     elements.get(usize::try_from(index).ok()?)
 }
 
 /// What lies at the end of a path of keys and numbers.
-fn along<'a>(mut value: &'a Value, steps: &[String]) -> Option<&'a Value> {
+fn along<'w, 'a>(mut value: &'w Written<'a>, steps: &[Option<String>]) -> Option<&'w Written<'a>> {
     for step in steps {
-        value = match value {
-            Value::Object(members) => members.get(step)?,
+        let step = step.as_deref()?;
+        value = match &value.value {
+            Value::Object(_) => value.member(step)?,
             Value::Array(elements) => element(elements, step.trim().parse().ok()?)?,
             _ => return None,
         };
@@ -176,54 +215,45 @@ fn along<'a>(mut value: &'a Value, steps: &[String]) -> Option<&'a Value> {
     Some(value)
 }
 
-/// The texts of an array, or of a literal such as `{a,b}`.
-fn steps(value: &ScalarValue) -> Result<Vec<String>> {
-    if let Some(literal) = text(value) {
-        return match array_elements(literal) {
-            Some(elements) => Ok(elements.into_iter().flatten().collect()),
-            None => {
-                Err(refused(SqlState::INVALID_TEXT_REPRESENTATION, format!("malformed array literal: \"{literal}\"")))
-            }
-        };
-    }
-    let ScalarValue::List(array) = value else { return Ok(Vec::new()) };
-    let elements = array.value(0);
-    let texts = (0..elements.len()).map(|row| ScalarValue::try_from_array(&elements, row));
-    Ok(words(&texts.collect::<Result<Vec<_>>>()?))
+/// Whether keys of an object, or texts in an array, are there.
+fn has(
+    fields: &[FieldRef],
+    values: &[ScalarValue],
+    test: impl FnOnce(&dyn Fn(&str) -> bool) -> bool,
+) -> Result<ScalarValue> {
+    let document = Kind::Jsonb.document(&fields[0], &values[0])?;
+    let whole = read(&document).map_err(external)?;
+    let is = |value: &Written, key: &str| matches!(&value.value, Value::String(text) if text == key);
+    let there = |key: &str| match &whole.value {
+        Value::Object(_) => whole.member(key).is_some(),
+        Value::Array(elements) => elements.iter().any(|element| is(element, key)),
+        _ => is(&whole, key),
+    };
+    Ok(ScalarValue::Boolean(Some(test(&there))))
 }
 
-fn words(values: &[ScalarValue]) -> Vec<String> {
-    values.iter().map(|value| text(value).map_or_else(|| value.to_string(), str::to_owned)).collect()
-}
-
-fn elements(value: &ScalarValue, otherwise: &str) -> Result<Vec<Value>> {
-    match read(value)? {
-        Value::Array(elements) => Ok(elements),
-        _ => Err(refused(SqlState::INVALID_PARAMETER_VALUE, otherwise)),
-    }
-}
-
-/// Whether a key of an object, or a text in an array, is there.
-fn has(value: &ScalarValue, key: &str) -> bool {
-    match read(value) {
-        Ok(Value::Object(members)) => members.contains_key(key),
-        Ok(Value::Array(elements)) => elements.iter().any(|element| element.as_str() == Some(key)),
-        Ok(Value::String(text)) => text == key,
-        _ => false,
-    }
+fn contained(
+    whole_field: &FieldRef,
+    whole: &ScalarValue,
+    part_field: &FieldRef,
+    part: &ScalarValue,
+) -> Result<ScalarValue> {
+    let (whole, part) = (Kind::Jsonb.document(whole_field, whole)?, Kind::Jsonb.document(part_field, part)?);
+    let (whole, part) = (read(&whole).map_err(external)?, read(&part).map_err(external)?);
+    Ok(ScalarValue::Boolean(Some(contains(&whole, &part, true))))
 }
 
 /// Whether all of `part` is in `whole`: members by their keys, elements anywhere. At the top an array contains a lone value.
-fn contains(whole: &Value, part: &Value, top: bool) -> bool {
-    match (whole, part) {
-        (Value::Object(whole), Value::Object(part)) => {
-            part.iter().all(|(key, part)| whole.get(key).is_some_and(|whole| contains(whole, part, false)))
-        }
+fn contains(whole: &Written, part: &Written, top: bool) -> bool {
+    match (&whole.value, &part.value) {
+        (Value::Object(_), Value::Object(part)) => ordered(part)
+            .into_iter()
+            .all(|(key, part)| whole.member(key).is_some_and(|whole| contains(whole, part, false))),
         (Value::Array(whole), Value::Array(part)) => {
             part.iter().all(|part| whole.iter().any(|whole| contains(whole, part, false)))
         }
-        (Value::Array(whole), part) if top && !part.is_object() => whole.contains(part),
-        (Value::Number(whole), Value::Number(part)) => whole == part || whole.as_f64() == part.as_f64(),
-        (whole, part) => whole == part,
+        (Value::Array(_), Value::Object(_)) => false,
+        (Value::Array(elements), _) if top => elements.iter().any(|element| equal(element, part)),
+        _ => equal(whole, part),
     }
 }
