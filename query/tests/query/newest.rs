@@ -34,6 +34,16 @@ async fn read(lake: &Lake, query: &str) -> [u64; 4] {
         .map(|name| counters.get(name).copied().unwrap_or(0))
 }
 
+/// Checks how many of the eight segments are opened, and how many slices and pieces of the tail are read. A partition that begins
+/// before the first one has told that it has enough reads one more of something.
+async fn check(lake: &Lake, query: &str, [opened, slices, tail_pieces]: [u64; 3]) {
+    let others = std::thread::available_parallelism().unwrap().get() as u64 - 1;
+    let found = read(lake, query).await;
+    let at_most = |found: u64, needed: u64| (needed..=needed + others).contains(&found);
+    assert!(at_most(found[0], opened) && found[0] + found[1] == 8, "{query}: {found:?} are opened, skipped, …");
+    assert!(at_most(found[2], slices) && at_most(found[3], tail_pieces), "{query}: {found:?} are …, slices, pieces");
+}
+
 /// Eight segments of 5,000 events each, one after the other in time.
 async fn eight_segments() -> Lake {
     let lake = Lake::start().await;
@@ -47,13 +57,13 @@ async fn eight_segments() -> Lake {
 #[tokio::test]
 async fn the_newest_segment_is_opened_and_no_other() {
     let lake = eight_segments().await;
-    assert_eq!(read(&lake, "SELECT n FROM events ORDER BY time DESC LIMIT 5").await, [1, 7, 1, 0]);
-    assert_eq!(read(&lake, "SELECT * FROM events ORDER BY time DESC LIMIT 1000").await[..2], [1, 7]);
+    check(&lake, "SELECT n FROM events ORDER BY time DESC LIMIT 5", [1, 1, 0]).await;
+    check(&lake, "SELECT * FROM events ORDER BY time DESC LIMIT 900", [1, 1, 0]).await;
     // Below a filter too; the filter finds 5 of 1,000 rows in the first slice.
     let query = "SELECT n, address FROM events WHERE host = 'host-1' ORDER BY time DESC LIMIT 5";
-    assert_eq!(read(&lake, query).await, [1, 7, 1, 0]);
+    check(&lake, query, [1, 1, 0]).await;
     let query = "SELECT time AS happened, upper(host) FROM events WHERE n % 7 = 0 ORDER BY happened DESC, n LIMIT 10";
-    assert_eq!(read(&lake, query).await, [1, 7, 1, 0]);
+    check(&lake, query, [1, 1, 0]).await;
     // 39,999 to 33,000: two segments, one of them in part. Each partition looks for so many until the first one has them.
     let [opened, skipped, ..] = read(&lake, "SELECT n FROM events ORDER BY time DESC LIMIT 7000").await;
     let partitions = std::thread::available_parallelism().unwrap().get() as u64;
@@ -67,21 +77,27 @@ async fn no_segment_is_opened_while_the_tail_has_newer_rows() {
     let lake = eight_segments().await;
     lake.log_events(40_000, 40_003).await;
     // Three rows are not enough, ten are.
-    assert_eq!(read(&lake, "SELECT n FROM events ORDER BY time DESC LIMIT 5").await, [1, 7, 1, 1]);
+    check(&lake, "SELECT n FROM events ORDER BY time DESC LIMIT 5", [1, 1, 1]).await;
     lake.log_events(40_003, 40_010).await;
-    assert_eq!(read(&lake, "SELECT n FROM events ORDER BY time DESC LIMIT 5").await, [0, 8, 0, 1]);
+    check(&lake, "SELECT n FROM events ORDER BY time DESC LIMIT 5", [0, 0, 1]).await;
     // A tail of 30,000 rows has several pieces, and the newest of 8,192 is enough.
     lake.log_events(40_010, 70_010).await;
-    assert_eq!(read(&lake, "SELECT * FROM events ORDER BY time DESC LIMIT 100").await[..3], [0, 8, 0]);
+    check(&lake, "SELECT * FROM events ORDER BY time DESC LIMIT 100", [0, 0, 1]).await;
 }
 
 #[tokio::test]
 async fn rows_of_row_groups_that_are_not_wanted_are_not_decoded() {
     let lake = eight_segments().await;
-    let plan = lake.text("EXPLAIN ANALYZE SELECT * FROM events ORDER BY time DESC LIMIT 5").await;
+    let query = "SELECT * FROM events ORDER BY time DESC LIMIT 5";
+    check(&lake, query, [1, 1, 0]).await;
+    let plan = lake.text(&format!("EXPLAIN ANALYZE {query}")).await;
     let scan = plan.lines().find(|line| line.contains("newest first")).unwrap_or_else(|| panic!("{plan}"));
-    // The last row group of 1,000 rows of the last segment.
-    assert!(scan.contains("output_rows=1.00 K") || scan.contains("output_rows=1000"), "{scan}");
+    // The last row group of 1,000 rows of the last segment; one more for each partition that came too early.
+    let partitions = std::thread::available_parallelism().unwrap().get();
+    let decoded = |groups: usize| {
+        scan.contains(&format!("output_rows={groups}.00 K")) || scan.contains(&format!("output_rows={groups}000"))
+    };
+    assert!((1..=partitions).any(decoded), "{scan}");
 }
 
 /// A generator of numbers, seeded.

@@ -71,7 +71,7 @@ async fn lines_edges_and_spans_are_those_of_the_rows() {
     let mut connection = Connection::open(&server, Driver::Pgx).await;
     // Row 19: by a signal, in no container; row 3: with a status; row 0 is in a container.
     let sql = "SELECT body, severity, labels FROM grafana_logs WHERE id LIKE 'process_exit beta 20 %'";
-    let labels = r#"{"table" : "process_exit", "comm" : "postgres", "pid" : 109, "uid" : 1000, "container_id" : null}"#;
+    let labels = r#"{"pid": 109, "uid": 1000, "comm": "postgres", "table": "process_exit", "container_id": null}"#;
     let line = format!("postgres (109) ended by SIGSEGV|error|{labels}");
     assert_eq!(answer(&mut connection, sql).await, [line]);
     let sql = "SELECT body, severity FROM grafana_logs WHERE id LIKE 'process_exit beta 4 %'";
