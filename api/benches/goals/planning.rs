@@ -84,6 +84,10 @@ async fn measure() {
             ),
         );
     }
+    // What was measured was there to the end.
+    let count = "SELECT count(*) FROM system.segments WHERE table_name = 'many'";
+    let counted = client.query_one(count, &[]).await.unwrap_or_else(|error| panic!("{count}: {error}"));
+    assert_eq!(counted.get::<_, i64>(0), SEGMENTS as i64, "segments of the table");
 }
 
 fn ms(start: Instant) -> f64 {

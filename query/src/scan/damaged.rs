@@ -11,9 +11,10 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 
+use super::layout::Kept;
 use super::newest::NewestSource;
 use super::reader::SegmentError;
-use super::segments::{Kept, SegmentsSource, store_url};
+use super::segments::{SegmentsSource, store_url};
 
 /// Segments that are read again to find the damaged one; with more of them it stays unnamed.
 const SEGMENTS_MAX: usize = 1000;

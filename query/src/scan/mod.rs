@@ -2,6 +2,8 @@
 
 mod pin; // The snapshot of a statement: tail first, then manifest.
 mod prune; // Bounds of segments and runs as the planner's pruning reads them.
+mod statistics; // What the planner is told about segments.
+mod layout; // Which segments a scan reads, and in which partition.
 mod segments; // Parquet files as a scan.
 mod reader; // Errors of segments name the file.
 mod damaged; // Which segment it was.

@@ -14,8 +14,8 @@ use probepilot_catalog::manifest::Table;
 use probepilot_catalog::table::{TableId, TableKind, TableName};
 use probepilot_sql::{SqlError, SqlState};
 
+use super::layout::Kept;
 use super::prune::{RunBounds, SegmentBounds, keep};
-use super::segments::Kept;
 use super::union::ScanUnion;
 use super::{segments, tail_source};
 use crate::engine::statement::Statement;

@@ -1,4 +1,4 @@
-//! Bounds of segments and runs as the planner's pruning and statistics read them.
+//! Bounds of segments and runs as the planner's pruning reads them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,8 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, UInt64Array};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::common::pruning::PruningStatistics;
-use datafusion::common::stats::Precision;
-use datafusion::common::{Column, ColumnStatistics, ScalarValue, Statistics};
+use datafusion::common::{Column, ScalarValue};
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion_pruning::PruningPredicateBuilder;
 use probepilot_catalog::manifest::{Bound, Segment, Table};
@@ -72,7 +71,7 @@ fn array_of(data_type: &DataType, bounds: impl Iterator<Item = Option<Bound>>) -
 }
 
 /// A bound as a value of the column's type; `None` when the manifest holds another type's.
-fn scalar(bound: &Bound, data_type: &DataType) -> Option<ScalarValue> {
+pub(super) fn scalar(bound: &Bound, data_type: &DataType) -> Option<ScalarValue> {
     Some(match (bound, data_type) {
         (Bound::Boolean(value), DataType::Boolean) => ScalarValue::Boolean(Some(*value)),
         (Bound::Int(value), DataType::Int16) => ScalarValue::Int16(Some(i16::try_from(*value).ok()?)),
@@ -169,46 +168,5 @@ impl PruningStatistics for RunBounds<'_> {
 
     fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
         None
-    }
-}
-
-/// What the planner is told about a segment. The time bounds and the row count are exact, other bounds are loose.
-pub(super) fn segment_statistics(table: &Table, segment: &Segment) -> Statistics {
-    let time = time_column(&table.schema);
-    let columns = table.schema.fields().iter().zip(&table.column_ids).enumerate().map(|(index, (field, id))| {
-        if Some(index) == time {
-            return time_statistics(field.data_type(), Some((segment.time_min, segment.time_max)));
-        }
-        let Some(bounds) = segment.bounds.iter().find(|bounds| bounds.column_id == *id) else {
-            return ColumnStatistics::new_unknown();
-        };
-        let loose = |bound: &Option<Bound>| {
-            bound
-                .as_ref()
-                .and_then(|bound| scalar(bound, field.data_type()))
-                .map_or(Precision::Absent, Precision::Inexact)
-        };
-        ColumnStatistics {
-            null_count: Precision::Exact(bounds.null_count as usize),
-            min_value: loose(&bounds.min),
-            max_value: loose(&bounds.max),
-            ..ColumnStatistics::new_unknown()
-        }
-    });
-    Statistics {
-        num_rows: Precision::Exact(segment.rows as usize),
-        total_byte_size: Precision::Inexact(segment.bytes as usize),
-        column_statistics: columns.collect(),
-    }
-}
-
-/// Exact statistics of a time column without NULLs.
-pub(super) fn time_statistics(data_type: &DataType, bounds: Option<(i64, i64)>) -> ColumnStatistics {
-    let exact = |value| scalar(&Bound::Int(value), data_type).map_or(Precision::Absent, Precision::Exact);
-    ColumnStatistics {
-        null_count: Precision::Exact(0),
-        min_value: bounds.map_or(Precision::Absent, |(min, _)| exact(min)),
-        max_value: bounds.map_or(Precision::Absent, |(_, max)| exact(max)),
-        ..ColumnStatistics::new_unknown()
     }
 }

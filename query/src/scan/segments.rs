@@ -4,14 +4,12 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use chrono::DateTime;
 use datafusion::catalog::Session;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, Statistics};
-use datafusion::datasource::listing::PartitionedFile;
+use datafusion::common::{Result, Statistics, internal_err};
 use datafusion::datasource::object_store::ObjectStoreUrl;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::{DataSource, DataSourceExec, OpenArgs};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::{Column, col};
@@ -22,56 +20,26 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::projection::ProjectionExprs;
 use datafusion::physical_plan::sort_pushdown::SortOrderPushdownResult;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, Partitioning};
-use object_store::ObjectMeta;
-use object_store::path::Path;
-use probepilot_catalog::manifest::{Segment, Table};
 use probepilot_catalog::table::time_column;
 
+use super::layout::{Kept, Layout};
 use super::newest::{NewestSegments, NewestSource, falling};
-use super::prune::segment_statistics;
 use super::reader::SegmentReaderFactory;
+use super::statistics;
 
 /// Under this URL the lake's object store is registered with the engine.
 pub const STORE_URL: &str = "probepilot://lake";
 
-/// Bytes after a footer's Thrift part: its length and the magic number.
-const FOOTER_TAIL_BYTES: u64 = 8;
+/// Files of a partition that EXPLAIN names are five; with one more it says that there are others.
+const FILES_SHOWN: usize = 6;
+
+/// Segments for each partition up to which files are split between partitions. With more of them whole files are spread well
+/// enough, and partitions that are done take the files of others.
+const SPLIT_SEGMENTS_MAX: usize = 16;
 
 /// The lake's store as the planner names it.
 pub fn store_url() -> ObjectStoreUrl {
     ObjectStoreUrl::parse(STORE_URL).expect("the constant is a URL with a scheme and a host")
-}
-
-/// Segments of a table that may have rows a statement wants, by their places in the manifest.
-#[derive(Clone, Debug)]
-pub(super) struct Kept {
-    table: Arc<Table>,
-    places: Arc<[usize]>,
-}
-
-impl Kept {
-    /// Those of `table` for which `keep` is true.
-    pub(super) fn new(table: Arc<Table>, keep: &[bool]) -> Kept {
-        let places = keep.iter().enumerate().filter_map(|(place, keep)| keep.then_some(place)).collect();
-        Kept { table, places }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.places.len()
-    }
-
-    pub(super) fn get(&self, index: usize) -> Option<&Segment> {
-        self.table.segments.get(*self.places.get(index)?)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Segment> {
-        self.places.iter().filter_map(|place| self.table.segments.get(*place))
-    }
-
-    /// The name of the column that says when a row happened.
-    pub(super) fn time_name(&self) -> Option<String> {
-        time_column(&self.table.schema).map(|index| self.table.schema.field(index).name().clone())
-    }
 }
 
 /// A scan of the given segments of a table.
@@ -90,80 +58,36 @@ pub(super) fn scan(
         .with_table_parquet_options(options)
         .with_parquet_file_reader_factory(Arc::new(readers));
 
-    let described = |segment: &Segment| file(segment).with_statistics(Arc::new(segment_statistics(&table, segment)));
-    let mut files: Vec<PartitionedFile> = kept.iter().map(described).collect();
-    files.sort_by_key(|file| file.extension::<TimeMin>().map_or(i64::MIN, |min| min.0));
-    let total = Statistics::try_merge_iter(
-        files.iter().filter_map(|file| file.statistics.as_deref()).collect::<Vec<_>>(),
-        &table.schema,
-    )?;
     let by_time = match time_column(&table.schema) {
         Some(index) => {
             LexOrdering::new([PhysicalSortExpr::new_default(col(table.schema.field(index).name(), &table.schema)?)])
         }
         None => None,
     };
-    let groups = groups(files, &table, by_time.as_ref(), state.config().target_partitions())?;
-    let config = FileScanConfigBuilder::new(store_url(), Arc::new(source))
-        .with_file_groups(groups)
-        .with_statistics(total)
-        .with_output_ordering(by_time.into_iter().collect())
+    let layout = Layout::new(&kept, state.config().target_partitions());
+    let scan = FileScanConfigBuilder::new(store_url(), Arc::new(source))
+        .with_output_ordering(by_time.filter(|_| layout.ordered).into_iter().collect())
         .with_limit(limit)
         .with_projection_indices(projection.cloned())?
         .build();
-    Ok(DataSourceExec::from_data_source(SegmentsSource { kept, scan: config }))
-}
-
-/// A file's earliest time, carried with it for sorting.
-struct TimeMin(i64);
-
-/// A segment as a file to read, without statistics.
-pub(super) fn file(segment: &Segment) -> PartitionedFile {
-    let meta = ObjectMeta {
-        location: Path::from(segment.path.as_str()),
-        last_modified: DateTime::UNIX_EPOCH, // Segments never change.
-        size: segment.bytes,
-        e_tag: None,
-        version: None,
-    };
-    PartitionedFile::new_from_meta(meta)
-        .with_metadata_size_hint((segment.footer_bytes + FOOTER_TAIL_BYTES) as usize)
-        .with_extension(TimeMin(segment.time_min))
-}
-
-/// Spreads files over the partitions, so that files of one group do not overlap in time when that is possible: then
-/// every group is read in order.
-fn groups(
-    files: Vec<PartitionedFile>,
-    table: &Table,
-    by_time: Option<&LexOrdering>,
-    partitions: usize,
-) -> Result<Vec<FileGroup>> {
-    if files.len() <= partitions {
-        return Ok(files.into_iter().map(|file| FileGroup::new(vec![file])).collect());
-    }
-    let one = [FileGroup::new(files)];
-    if let Some(by_time) = by_time {
-        let apart = FileScanConfig::split_groups_by_statistics_with_target_partitions(
-            &table.schema,
-            &one,
-            by_time,
-            partitions,
-        )?;
-        // Files that overlap much would need a partition each: order is not worth that many open files.
-        if apart.len() <= partitions {
-            return Ok(apart);
-        }
-    }
-    let [all] = one;
-    Ok(all.split_files(partitions))
+    Ok(DataSourceExec::from_data_source(SegmentsSource { kept, layout: Some(Arc::new(layout)), scan }))
 }
 
 /// A scan of segments, which knows what the manifest says of them.
 #[derive(Clone, Debug)]
 pub(super) struct SegmentsSource {
     kept: Kept,
+    /// Which files there are; `None` when the scan names them.
+    layout: Option<Arc<Layout>>,
+    /// Columns, filters and limit.
     scan: FileScanConfig,
+}
+
+/// One execution's files; its partitions share them.
+struct Execution {
+    scan: FileScanConfig,
+    /// What the scan's own partitions share.
+    shared: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl SegmentsSource {
@@ -172,10 +96,24 @@ impl SegmentsSource {
         &self.kept
     }
 
+    /// The scan with its files, or with the first ones of each partition.
+    fn listed(&self, most: usize) -> FileScanConfig {
+        let Some(layout) = &self.layout else { return self.scan.clone() };
+        FileScanConfigBuilder::from(self.scan.clone()).with_file_groups(layout.files(&self.kept, most)).build()
+    }
+
+    fn all_listed(&self) -> FileScanConfig {
+        let every = statistics::of_segments(&self.kept.table, &mut self.kept.iter());
+        FileScanConfigBuilder::from(self.listed(usize::MAX)).with_statistics(every).build()
+    }
+
     /// A scan of the same segments that was made of ours.
     fn wrap(&self, source: Arc<dyn DataSource>) -> Arc<dyn DataSource> {
         match source.downcast_ref::<FileScanConfig>() {
-            Some(scan) => Arc::new(SegmentsSource { kept: self.kept.clone(), scan: scan.clone() }),
+            Some(scan) => {
+                let layout = self.layout.clone().filter(|_| scan.file_groups.is_empty());
+                Arc::new(SegmentsSource { kept: self.kept.clone(), layout, scan: scan.clone() })
+            }
             None => source,
         }
     }
@@ -203,20 +141,37 @@ impl SegmentsSource {
 }
 
 impl DataSource for SegmentsSource {
-    fn open(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        self.scan.open(partition, context)
+    fn open(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        internal_err!("partitions of a scan share its files")
     }
 
     fn open_with_args(&self, args: OpenArgs) -> Result<SendableRecordBatchStream> {
-        self.scan.open_with_args(args)
+        let execution = args.sibling_state.as_ref().and_then(|state| state.downcast_ref::<Execution>());
+        match execution {
+            Some(Execution { scan, shared }) => {
+                scan.open_with_args(OpenArgs::new(args.partition, args.context).with_shared_state(shared.clone()))
+            }
+            None => self.open(args.partition, args.context),
+        }
     }
 
     fn create_sibling_state(&self, config: &ConfigOptions) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.scan.create_sibling_state(config)
+        let scan = self.listed(usize::MAX);
+        let shared = scan.create_sibling_state(config);
+        Some(Arc::new(Execution { scan, shared }))
     }
 
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        self.scan.fmt_as(format, f)
+        match format {
+            DisplayFormatType::Default | DisplayFormatType::Verbose => {
+                write!(f, "segments={}, ", self.kept.len())?;
+                self.listed(FILES_SHOWN).fmt_as(format, f)
+            }
+            DisplayFormatType::TreeRender => {
+                writeln!(f, "segments={}", self.kept.len())?;
+                self.scan.file_source().fmt_extra(format, f)
+            }
+        }
     }
 
     fn repartitioned(
@@ -225,13 +180,21 @@ impl DataSource for SegmentsSource {
         file_bytes_min: usize,
         ordering: Option<LexOrdering>,
     ) -> Result<Option<Arc<dyn DataSource>>> {
-        Ok(self.scan.repartitioned(partitions, file_bytes_min, ordering)?.map(|source| self.wrap(source)))
+        if self.kept.len() > partitions * SPLIT_SEGMENTS_MAX {
+            return Ok(None);
+        }
+        let split = self.all_listed().repartitioned(partitions, file_bytes_min, ordering)?;
+        Ok(split.map(|source| self.wrap(source)))
     }
 
     fn output_partitioning(&self) -> Partitioning {
-        self.scan.output_partitioning()
+        match &self.layout {
+            Some(layout) => Partitioning::UnknownPartitioning(layout.len()),
+            None => self.scan.output_partitioning(),
+        }
     }
 
+    /// Of no files, so that none is looked at: the layout has told whether there is an order.
     fn eq_properties(&self) -> EquivalenceProperties {
         self.scan.eq_properties()
     }
@@ -241,7 +204,13 @@ impl DataSource for SegmentsSource {
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        self.scan.partition_statistics(partition)
+        let Some(layout) = &self.layout else { return self.scan.partition_statistics(partition) };
+        let table = &self.kept.table;
+        let read = match partition {
+            Some(partition) => statistics::of_segments(table, &mut layout.partition(&self.kept, partition)),
+            None => statistics::of_segments(table, &mut self.kept.iter()),
+        };
+        FileScanConfigBuilder::from(self.scan.clone()).with_statistics(read).build().partition_statistics(None)
     }
 
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn DataSource>> {
@@ -276,7 +245,7 @@ impl DataSource for SegmentsSource {
             let newest = NewestSource::new(Vec::new(), Some(segments), &self.eq_properties(), time, partitions);
             return Ok(SortOrderPushdownResult::Inexact { inner: Arc::new(newest) });
         }
-        self.scan.try_pushdown_sort(order)?.try_map(|source| Ok(self.wrap(source)))
+        self.all_listed().try_pushdown_sort(order)?.try_map(|source| Ok(self.wrap(source)))
     }
 
     fn with_preserve_order(&self, preserve_order: bool) -> Option<Arc<dyn DataSource>> {

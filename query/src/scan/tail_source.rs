@@ -19,7 +19,7 @@ use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, Partitioning};
 use probepilot_catalog::table::time_column;
 
 use super::newest::{NewestSource, falling};
-use super::prune::time_statistics;
+use super::statistics;
 use crate::tail::Run;
 
 /// A scan of the given runs.
@@ -127,7 +127,8 @@ impl DataSource for TailSource {
             && self.time_bounds.is_some()
             && self.memory.fetch().is_none()
         {
-            statistics.column_statistics[index] = time_statistics(schema.field(index).data_type(), self.time_bounds);
+            statistics.column_statistics[index] =
+                statistics::of_time(schema.field(index).data_type(), self.time_bounds);
         }
         Ok(Arc::new(statistics))
     }

@@ -10,9 +10,7 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, ReplaceChildrenOptions};
-use datafusion::physical_plan::filter_pushdown::{
-    ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation,
-};
+use datafusion::physical_plan::filter_pushdown::{FilterDescription, FilterPushdownPhase};
 use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sort_pushdown::SortOrderPushdownResult;
@@ -27,7 +25,8 @@ use super::tail_source::TailSource;
 /// A union of scans of the same table.
 ///
 /// DataFusion's [`UnionExec`] does not pass a wanted order on to its inputs, so that `ORDER BY time DESC LIMIT n` would
-/// read the oldest rows first. This one does; all else is the union's.
+/// read the oldest rows first. This one does. That one also puts a filter of its own over each input that does not filter by
+/// itself, and behind those no order reaches a scan; here the filter stays above. All else is the union's.
 #[derive(Debug, Clone)]
 pub(super) struct ScanUnion {
     /// Always a [`UnionExec`].
@@ -146,17 +145,6 @@ impl ExecutionPlan for ScanUnion {
         config: &ConfigOptions,
     ) -> Result<FilterDescription> {
         self.union.gather_filters_for_pushdown(phase, parent_filters, config)
-    }
-
-    fn handle_child_pushdown_result(
-        &self,
-        phase: FilterPushdownPhase,
-        results: ChildPushdownResult,
-        config: &ConfigOptions,
-    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
-        let mut propagation = self.union.handle_child_pushdown_result(phase, results, config)?;
-        propagation.updated_node = propagation.updated_node.map(wrap);
-        Ok(propagation)
     }
 
     /// Asks every scan, or makes one of all for the newest rows first: then segments stay closed while rows of the tail are

@@ -80,6 +80,10 @@ async fn no_segment_is_opened_while_the_tail_has_newer_rows() {
     check(&lake, "SELECT n FROM events ORDER BY time DESC LIMIT 5", [1, 1, 1]).await;
     lake.log_events(40_003, 40_010).await;
     check(&lake, "SELECT n FROM events ORDER BY time DESC LIMIT 5", [0, 0, 1]).await;
+    // Below a filter too: it finds 2 of the 10 rows in the tail, and 5 of 1,000 in the first slice.
+    let query = "SELECT * FROM events WHERE host = 'host-1' ORDER BY time DESC LIMIT";
+    check(&lake, &format!("{query} 2"), [0, 0, 1]).await;
+    check(&lake, &format!("{query} 7"), [1, 1, 1]).await;
     // A tail of 30,000 rows has several pieces, and the newest of 8,192 is enough.
     lake.log_events(40_010, 70_010).await;
     check(&lake, "SELECT * FROM events ORDER BY time DESC LIMIT 100", [0, 0, 1]).await;

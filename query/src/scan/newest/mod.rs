@@ -22,7 +22,7 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::projection::ProjectionExprs;
 use datafusion::physical_plan::{DisplayFormatType, Partitioning};
 
-use super::segments::Kept;
+use super::layout::Kept;
 use queue::Queue;
 
 pub(crate) use order::OrderBelowFilters;

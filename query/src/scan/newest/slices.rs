@@ -13,7 +13,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 
 use super::NewestSegments;
-use crate::scan::segments::{Kept, file};
+use crate::scan::layout::{Kept, file};
 
 /// Opens segments.
 pub(super) struct Reader {
