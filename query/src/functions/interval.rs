@@ -1,12 +1,15 @@
-//! `interval_times(interval, number)`: an interval multiplied or divided, as the operators do it.
+//! What operators on intervals call: `interval_times(interval, number)` multiplies or divides, `interval_length(interval)` is
+//! what is compared.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, IntervalMonthDayNanoArray};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, IntervalMonthDayNanoArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit};
+use arrow::datatypes::{
+    DECIMAL128_MAX_PRECISION, DataType, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+};
 use arrow::error::ArrowError;
-use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
@@ -58,6 +61,48 @@ impl ScalarUDFImpl for IntervalTimes {
         let results: IntervalMonthDayNanoArray = results.collect::<Result<Vec<_>>>()?.into();
         Ok(ColumnarValue::Array(Arc::new(results)))
     }
+}
+
+/// How long an interval is, in nanoseconds, for comparisons; users need not know the function.
+pub(crate) fn interval_length() -> ScalarUDF {
+    let signature = Signature::any(1, Volatility::Immutable);
+    ScalarUDF::new_from_impl(IntervalLength { signature })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct IntervalLength {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for IntervalLength {
+    fn name(&self) -> &str {
+        "interval_length"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let intervals = cast(&args.args[0].to_array(args.number_rows)?, &INTERVAL)?;
+        let intervals = intervals.as_primitive::<IntervalMonthDayNanoType>();
+        let lengths: Decimal128Array = intervals.iter().map(|interval| interval.map(length_ns)).collect();
+        let lengths = Arc::new(lengths.with_precision_and_scale(DECIMAL128_MAX_PRECISION, 0)?) as ArrayRef;
+        Ok(match args.args[0] {
+            ColumnarValue::Scalar(_) => ColumnarValue::Scalar(ScalarValue::try_from_array(&lengths, 0)?),
+            ColumnarValue::Array(_) => ColumnarValue::Array(lengths),
+        })
+    }
+}
+
+/// Months of 30 days, days of 24 hours: PostgreSQL's `interval_cmp_value`.
+fn length_ns(interval: IntervalMonthDayNano) -> i128 {
+    let days = i128::from(interval.months) * 30 + i128::from(interval.days);
+    days * 86_400_000_000_000 + i128::from(interval.nanoseconds)
 }
 
 /// Each part by itself; fractions of months become days of 30, fractions of days become time, to the microsecond.

@@ -18,6 +18,7 @@ use super::{inet, interval, json, moment, written};
 pub(crate) struct Operators {
     timestamptz_in: Arc<ScalarUDF>,
     interval_times: Arc<ScalarUDF>,
+    interval_length: Arc<ScalarUDF>,
     network_sub: Arc<ScalarUDF>,
 }
 
@@ -27,6 +28,7 @@ impl Operators {
         Operators {
             timestamptz_in: Arc::new(moment::timestamptz_in()),
             interval_times: Arc::new(interval::interval_times()),
+            interval_length: Arc::new(interval::interval_length()),
             network_sub: Arc::new(inet::network_sub()),
         }
     }
@@ -57,6 +59,12 @@ impl ExprPlanner for Operators {
         };
         if let Some(function) = json::operator(&expr.op, &expr.left, &expr.right, schema)? {
             return call(&function, vec![expr.left, expr.right]);
+        }
+        if matches!(expr.op, Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq)
+            && let Some((left, right)) = self.lengths(&expr, &left, &right)
+        {
+            (expr.left, expr.right) = (left, right);
+            return Ok(PlannerResult::Original(expr));
         }
         match expr.op {
             // A date and an interval are a time.
@@ -97,12 +105,32 @@ fn is_inet(expr: &Expr, schema: &DFSchema) -> Result<bool> {
     Ok(SqlType::of_field(&field) == Some(SqlType::Inet))
 }
 
+/// A text literal that is an interval.
+fn as_interval(literal: &Expr) -> Option<Expr> {
+    let Expr::Literal(value, _) = literal else { return None };
+    let interval = written::interval(value.try_as_str().flatten()?)?;
+    Some(Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), None))
+}
+
 fn as_timestamp(expr: Expr) -> Expr {
     let timestamp = DataType::Timestamp(arrow::datatypes::TimeUnit::Nanosecond, None);
     Expr::Cast(Cast::new(Box::new(expr), timestamp))
 }
 
 impl Operators {
+    /// The lengths of two intervals that are compared; one of them may be written as a text. Arrow would compare months, then
+    /// days, then the time: a day would be longer than 25 hours.
+    fn lengths(&self, expr: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<(Expr, Expr)> {
+        if !is_interval(left) && !is_interval(right) {
+            return None;
+        }
+        let length = |operand: &Expr, data_type: &DataType| {
+            let operand = if is_interval(data_type) { operand.clone() } else { as_interval(operand)? };
+            Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&self.interval_length), vec![operand])))
+        };
+        Some((length(&expr.left, left)?, length(&expr.right, right)?))
+    }
+
     /// A text literal beside a time, as a time of its type; `None` when it is none, or of a form that is told as wrong later.
     fn as_time(&self, literal: &Expr, other: &DataType) -> Option<Expr> {
         let Expr::Literal(value, _) = literal else { return None };
