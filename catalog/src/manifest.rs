@@ -151,6 +151,13 @@ pub struct Segment {
     pub bounds: Vec<ColumnBounds>,
 }
 
+impl Segment {
+    /// The bounds of a column; `None` when nothing is known of it.
+    pub fn column_bounds(&self, column_id: i64) -> Option<&ColumnBounds> {
+        self.bounds.iter().find(|bounds| bounds.column_id == column_id)
+    }
+}
+
 /// Loose bounds of one column in one segment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnBounds {

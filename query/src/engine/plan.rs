@@ -22,6 +22,7 @@ use probepilot_sql::{SqlError, SqlState, SqlType, position};
 
 use super::names::{Named, Names};
 use super::{errors, nearest, stored_views, views};
+use crate::functions::by_row::text;
 use crate::functions::types::Types;
 use crate::functions::written;
 use crate::rewrite;
@@ -142,7 +143,7 @@ fn series_argument(arg: Expr) -> Result<Expr> {
         DataType::Date32 | DataType::Date64 => {
             value.cast_to(&DataType::Timestamp(TimeUnit::Nanosecond, None))?.cast_to(&SqlType::Timestamptz.arrow())?
         }
-        DataType::Utf8 => match value.try_as_str().flatten().and_then(written::interval) {
+        DataType::Utf8 => match text(&value).and_then(written::interval) {
             Some(step) => ScalarValue::IntervalMonthDayNano(Some(step)),
             None => value,
         },

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, IntervalMonthDayNanoArray};
+use arrow::array::{Array, AsArray, Decimal128Array, IntervalMonthDayNanoArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
     DECIMAL128_MAX_PRECISION, DataType, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
 };
 use arrow::error::ArrowError;
-use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err};
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
@@ -88,14 +88,11 @@ impl ScalarUDFImpl for IntervalLength {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let intervals = cast(&args.args[0].to_array(args.number_rows)?, &INTERVAL)?;
+        let intervals = cast(&ColumnarValue::values_to_arrays(&args.args)?[0], &INTERVAL)?;
         let intervals = intervals.as_primitive::<IntervalMonthDayNanoType>();
         let lengths: Decimal128Array = intervals.iter().map(|interval| interval.map(length_ns)).collect();
-        let lengths = Arc::new(lengths.with_precision_and_scale(DECIMAL128_MAX_PRECISION, 0)?) as ArrayRef;
-        Ok(match args.args[0] {
-            ColumnarValue::Scalar(_) => ColumnarValue::Scalar(ScalarValue::try_from_array(&lengths, 0)?),
-            ColumnarValue::Array(_) => ColumnarValue::Array(lengths),
-        })
+        let lengths = lengths.with_precision_and_scale(DECIMAL128_MAX_PRECISION, 0)?;
+        Ok(ColumnarValue::Array(Arc::new(lengths)))
     }
 }
 

@@ -11,6 +11,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, ScalarUDF};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use probepilot_sql::SqlType;
 
+use super::by_row::text;
 use super::{inet, interval, json, moment, written};
 
 /// Reads text beside a time as a time, and makes calls of operators that are functions here.
@@ -48,10 +49,11 @@ impl ExprPlanner for Operators {
         let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema)) else {
             return Ok(PlannerResult::Original(expr));
         };
-        let compares = matches!(expr.op, Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq | Op::Minus);
-        if compares && let Some(time) = self.as_time(&expr.left, &right) {
+        let compares = matches!(expr.op, Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq);
+        let same_type = compares || expr.op == Op::Minus;
+        if same_type && let Some(time) = self.as_time(&expr.left, &right) {
             expr.left = time;
-        } else if compares && let Some(time) = self.as_time(&expr.right, &left) {
+        } else if same_type && let Some(time) = self.as_time(&expr.right, &left) {
             expr.right = time;
         }
         let call = |function: &Arc<ScalarUDF>, args| {
@@ -60,9 +62,7 @@ impl ExprPlanner for Operators {
         if let Some(function) = json::operator(&expr.op, &expr.left, &expr.right, schema)? {
             return call(&function, vec![expr.left, expr.right]);
         }
-        if matches!(expr.op, Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq)
-            && let Some((left, right)) = self.lengths(&expr, &left, &right)
-        {
+        if compares && let Some((left, right)) = self.lengths(&expr, &left, &right) {
             (expr.left, expr.right) = (left, right);
             return Ok(PlannerResult::Original(expr));
         }
@@ -108,7 +108,7 @@ fn is_inet(expr: &Expr, schema: &DFSchema) -> Result<bool> {
 /// A text literal that is an interval.
 fn as_interval(literal: &Expr) -> Option<Expr> {
     let Expr::Literal(value, _) = literal else { return None };
-    let interval = written::interval(value.try_as_str().flatten()?)?;
+    let interval = written::interval(text(value)?)?;
     Some(Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), None))
 }
 
@@ -134,7 +134,7 @@ impl Operators {
     /// A text literal beside a time, as a time of its type; `None` when it is none, or of a form that is told as wrong later.
     fn as_time(&self, literal: &Expr, other: &DataType) -> Option<Expr> {
         let Expr::Literal(value, _) = literal else { return None };
-        let text = value.try_as_str().flatten()?;
+        let text = text(value)?;
         let DataType::Timestamp(_, zone) = other else { return None };
         let (local, written_zone) = written::time(text)?;
         let time = |time, zone| Some(Expr::Literal(ScalarValue::TimestampNanosecond(Some(time), zone), None));

@@ -1,9 +1,10 @@
 //! Which segments a scan reads, and in which partition. All of it comes from the manifest: a plan over many segments costs a
 //! few bytes for each, and files are made of them only when they are read.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chrono::DateTime;
+use datafusion::common::Statistics;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::FileGroup;
 use object_store::ObjectMeta;
@@ -51,28 +52,19 @@ impl Kept {
 /// The partitions of a scan: for each the segments, by their index among those that are kept, earlier ones first.
 #[derive(Debug)]
 pub(super) struct Layout {
+    pub kept: Kept,
     partitions: Vec<Vec<usize>>,
     /// No segment of a partition overlaps another one of it: each partition gives its rows in order of time.
     pub ordered: bool,
+    /// Of all segments together, once somebody has asked.
+    total: OnceLock<Statistics>,
 }
 
 impl Layout {
     /// Spreads segments over at most so many partitions, so that those of one do not overlap when that is possible.
-    pub(super) fn new(kept: &Kept, partitions: usize) -> Layout {
-        let mut by_time: Vec<(usize, &Segment)> = kept.iter().enumerate().collect();
-        by_time.sort_by_key(|(_, segment)| segment.time_min);
-        let has_time = time_column(&kept.table.schema).is_some();
-        if by_time.len() <= partitions {
-            let partitions = by_time.iter().map(|(index, _)| vec![*index]).collect();
-            return Layout { partitions, ordered: has_time };
-        }
-        if let Some(partitions) = apart(&by_time, partitions).filter(|_| has_time) {
-            return Layout { partitions, ordered: true };
-        }
-        // Segments that overlap much would need a partition each: order is not worth that many open files.
-        let chunks = by_time.chunks(by_time.len().div_ceil(partitions.max(1)));
-        let partitions = chunks.map(|chunk| chunk.iter().map(|(index, _)| *index).collect()).collect();
-        Layout { partitions, ordered: false }
+    pub(super) fn new(kept: Kept, partitions: usize) -> Layout {
+        let (partitions, ordered) = spread(&kept, partitions);
+        Layout { kept, partitions, ordered, total: OnceLock::new() }
     }
 
     /// How many partitions it has.
@@ -80,20 +72,45 @@ impl Layout {
         self.partitions.len()
     }
 
-    /// The files of each partition; when only the first few of each are wanted, only those.
-    pub(super) fn files(&self, kept: &Kept, most: usize) -> Vec<FileGroup> {
-        let described =
-            |segment: &Segment| file(segment).with_statistics(Arc::new(statistics::of_segment(&kept.table, segment)));
-        let group = |partition: &Vec<usize>| {
-            FileGroup::new(partition.iter().take(most).filter_map(|&index| kept.get(index)).map(described).collect())
-        };
-        self.partitions.iter().map(group).collect()
+    /// The segments of a partition.
+    fn partition(&self, partition: usize) -> impl Iterator<Item = &Segment> {
+        self.partitions.get(partition).into_iter().flatten().filter_map(|&index| self.kept.get(index))
     }
 
-    /// The segments of a partition.
-    pub(super) fn partition<'a>(&'a self, kept: &'a Kept, partition: usize) -> impl Iterator<Item = &'a Segment> {
-        self.partitions.get(partition).into_iter().flatten().filter_map(|&index| kept.get(index))
+    /// Statistics of a partition's segments, or of all together.
+    pub(super) fn statistics(&self, partition: Option<usize>) -> Statistics {
+        let table = &self.kept.table;
+        match partition {
+            Some(partition) => statistics::of_segments(table, self.partition(partition)),
+            None => self.total.get_or_init(|| statistics::of_segments(table, self.kept.iter())).clone(),
+        }
     }
+
+    /// The files of each partition; when only the first few of each are wanted, only those.
+    pub(super) fn files(&self, most: usize) -> Vec<FileGroup> {
+        let described = |segment: &Segment| {
+            file(segment).with_statistics(Arc::new(statistics::of_segments(&self.kept.table, [segment])))
+        };
+        let group = |partition| FileGroup::new(self.partition(partition).take(most).map(described).collect());
+        (0..self.len()).map(group).collect()
+    }
+}
+
+/// Spreads segments over at most so many partitions, so that those of one do not overlap when that is possible, and says
+/// whether it was.
+fn spread(kept: &Kept, partitions: usize) -> (Vec<Vec<usize>>, bool) {
+    let mut by_time: Vec<(usize, &Segment)> = kept.iter().enumerate().collect();
+    by_time.sort_by_key(|(_, segment)| segment.time_min);
+    let has_time = time_column(&kept.table.schema).is_some();
+    if by_time.len() <= partitions {
+        return (by_time.iter().map(|(index, _)| vec![*index]).collect(), has_time);
+    }
+    if has_time && let Some(partitions) = apart(&by_time, partitions) {
+        return (partitions, true);
+    }
+    // Segments that overlap much would need a partition each: order is not worth that many open files.
+    let chunks = by_time.chunks(by_time.len().div_ceil(partitions.max(1)));
+    (chunks.map(|chunk| chunk.iter().map(|(index, _)| *index).collect()).collect(), false)
 }
 
 /// Puts each segment, earlier ones first, after the ones of a partition that ended before it begins: of those partitions into
@@ -170,7 +187,7 @@ mod tests {
 
     /// Partitions and order of segments with these times, each with its bytes.
     fn layout(segments: &[(i64, i64, u64)], partitions: usize) -> (Vec<Vec<usize>>, bool) {
-        let layout = Layout::new(&kept(segments), partitions);
+        let layout = Layout::new(kept(segments), partitions);
         (layout.partitions, layout.ordered)
     }
 
@@ -201,7 +218,7 @@ mod tests {
             segment.bounds = vec![ColumnBounds { column_id: 2, min, max, null_count }];
         }
         kept.table = Arc::new(table);
-        let told = statistics::of_segments(&kept.table, &mut kept.iter());
+        let told = statistics::of_segments(&kept.table, kept.iter());
         assert_eq!(told.num_rows.get_value(), Some(&300));
         let [time, number] = &told.column_statistics[..] else { panic!("{told:?}") };
         let shown =
@@ -214,7 +231,7 @@ mod tests {
         // Of one segment nothing is known.
         let mut table = Table::clone(&kept.table);
         Arc::make_mut(&mut table.segments)[1].bounds.clear();
-        let told = statistics::of_segments(&table, &mut table.segments.iter());
+        let told = statistics::of_segments(&table, table.segments.iter());
         assert_eq!(told.column_statistics[1], ColumnStatistics::new_unknown());
     }
 }

@@ -93,14 +93,14 @@ impl PruningStatistics for SegmentBounds<'_> {
         if self.is_time(column) {
             return self.times(|segment| segment.time_min);
         }
-        self.bounds(column, |segment, id| segment.bounds.iter().find(|bounds| bounds.column_id == id)?.min.clone())
+        self.bounds(column, |segment, id| segment.column_bounds(id)?.min.clone())
     }
 
     fn max_values(&self, column: &Column) -> Option<ArrayRef> {
         if self.is_time(column) {
             return self.times(|segment| segment.time_max);
         }
-        self.bounds(column, |segment, id| segment.bounds.iter().find(|bounds| bounds.column_id == id)?.max.clone())
+        self.bounds(column, |segment, id| segment.column_bounds(id)?.max.clone())
     }
 
     fn num_containers(&self) -> usize {
@@ -113,10 +113,7 @@ impl PruningStatistics for SegmentBounds<'_> {
         }
         let index = self.table.schema.index_of(&column.name).ok()?;
         let id = *self.table.column_ids.get(index)?;
-        let counts = self
-            .segments
-            .iter()
-            .map(|segment| segment.bounds.iter().find(|bounds| bounds.column_id == id).map(|bounds| bounds.null_count));
+        let counts = self.segments.iter().map(|segment| segment.column_bounds(id).map(|bounds| bounds.null_count));
         Some(Arc::new(UInt64Array::from_iter(counts)))
     }
 

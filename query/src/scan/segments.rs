@@ -25,7 +25,6 @@ use probepilot_catalog::table::time_column;
 use super::layout::{Kept, Layout};
 use super::newest::{NewestSegments, NewestSource, falling};
 use super::reader::SegmentReaderFactory;
-use super::statistics;
 
 /// Under this URL the lake's object store is registered with the engine.
 pub const STORE_URL: &str = "probepilot://lake";
@@ -64,22 +63,20 @@ pub(super) fn scan(
         }
         None => None,
     };
-    let layout = Layout::new(&kept, state.config().target_partitions());
+    let layout = Layout::new(kept, state.config().target_partitions());
     let scan = FileScanConfigBuilder::new(store_url(), Arc::new(source))
         .with_output_ordering(by_time.filter(|_| layout.ordered).into_iter().collect())
         .with_limit(limit)
         .with_projection_indices(projection.cloned())?
         .build();
-    Ok(DataSourceExec::from_data_source(SegmentsSource { kept, layout: Some(Arc::new(layout)), scan }))
+    Ok(DataSourceExec::from_data_source(SegmentsSource { layout: Arc::new(layout), scan }))
 }
 
 /// A scan of segments, which knows what the manifest says of them.
 #[derive(Clone, Debug)]
 pub(super) struct SegmentsSource {
-    kept: Kept,
-    /// Which files there are; `None` when the scan names them.
-    layout: Option<Arc<Layout>>,
-    /// Columns, filters and limit.
+    layout: Arc<Layout>,
+    /// Columns, filters and limit. It names files only when they are not those of the layout.
     scan: FileScanConfig,
 }
 
@@ -93,27 +90,28 @@ struct Execution {
 impl SegmentsSource {
     /// The segments it reads.
     pub(super) fn kept(&self) -> &Kept {
-        &self.kept
+        &self.layout.kept
+    }
+
+    fn names_files(&self) -> bool {
+        !self.scan.file_groups.is_empty()
     }
 
     /// The scan with its files, or with the first ones of each partition.
     fn listed(&self, most: usize) -> FileScanConfig {
-        let Some(layout) = &self.layout else { return self.scan.clone() };
-        FileScanConfigBuilder::from(self.scan.clone()).with_file_groups(layout.files(&self.kept, most)).build()
-    }
-
-    fn all_listed(&self) -> FileScanConfig {
-        let every = statistics::of_segments(&self.kept.table, &mut self.kept.iter());
-        FileScanConfigBuilder::from(self.listed(usize::MAX)).with_statistics(every).build()
+        if self.names_files() {
+            return self.scan.clone();
+        }
+        FileScanConfigBuilder::from(self.scan.clone())
+            .with_file_groups(self.layout.files(most))
+            .with_statistics(self.layout.statistics(None))
+            .build()
     }
 
     /// A scan of the same segments that was made of ours.
     fn wrap(&self, source: Arc<dyn DataSource>) -> Arc<dyn DataSource> {
         match source.downcast_ref::<FileScanConfig>() {
-            Some(scan) => {
-                let layout = self.layout.clone().filter(|_| scan.file_groups.is_empty());
-                Arc::new(SegmentsSource { kept: self.kept.clone(), layout, scan: scan.clone() })
-            }
+            Some(scan) => Arc::new(SegmentsSource { layout: Arc::clone(&self.layout), scan: scan.clone() }),
             None => source,
         }
     }
@@ -123,7 +121,7 @@ impl SegmentsSource {
         let Some(projection) = self.scan.file_source().projection() else { return false };
         let expression = projection.as_ref().get(column.index()).map(|projected| &projected.expr);
         let table_column = expression.and_then(|expression| expression.downcast_ref::<Column>());
-        table_column.is_some_and(|table_column| Some(table_column.index()) == time_column(&self.kept.table.schema))
+        table_column.is_some_and(|table_column| Some(table_column.index()) == time_column(&self.kept().table.schema))
     }
 
     /// The same rows piece by piece, about newest first, for an order that begins with falling time. Parquet decodes what
@@ -136,7 +134,7 @@ impl SegmentsSource {
         scan.file_source = Arc::new(parquet);
         scan.file_groups = Vec::new();
         scan.output_ordering = Vec::new();
-        Some((column.index(), NewestSegments { kept: self.kept.clone(), scan }))
+        Some((column.index(), NewestSegments { kept: self.kept().clone(), scan }))
     }
 }
 
@@ -164,11 +162,11 @@ impl DataSource for SegmentsSource {
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         match format {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
-                write!(f, "segments={}, ", self.kept.len())?;
+                write!(f, "segments={}, ", self.kept().len())?;
                 self.listed(FILES_SHOWN).fmt_as(format, f)
             }
             DisplayFormatType::TreeRender => {
-                writeln!(f, "segments={}", self.kept.len())?;
+                writeln!(f, "segments={}", self.kept().len())?;
                 self.scan.file_source().fmt_extra(format, f)
             }
         }
@@ -180,18 +178,18 @@ impl DataSource for SegmentsSource {
         file_bytes_min: usize,
         ordering: Option<LexOrdering>,
     ) -> Result<Option<Arc<dyn DataSource>>> {
-        if self.kept.len() > partitions * SPLIT_SEGMENTS_MAX {
+        if self.kept().len() > partitions * SPLIT_SEGMENTS_MAX {
             return Ok(None);
         }
-        let split = self.all_listed().repartitioned(partitions, file_bytes_min, ordering)?;
+        let split = self.listed(usize::MAX).repartitioned(partitions, file_bytes_min, ordering)?;
         Ok(split.map(|source| self.wrap(source)))
     }
 
     fn output_partitioning(&self) -> Partitioning {
-        match &self.layout {
-            Some(layout) => Partitioning::UnknownPartitioning(layout.len()),
-            None => self.scan.output_partitioning(),
+        if self.names_files() {
+            return self.scan.output_partitioning();
         }
+        Partitioning::UnknownPartitioning(self.layout.len())
     }
 
     /// Of no files, so that none is looked at: the layout has told whether there is an order.
@@ -204,13 +202,11 @@ impl DataSource for SegmentsSource {
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        let Some(layout) = &self.layout else { return self.scan.partition_statistics(partition) };
-        let table = &self.kept.table;
-        let read = match partition {
-            Some(partition) => statistics::of_segments(table, &mut layout.partition(&self.kept, partition)),
-            None => statistics::of_segments(table, &mut self.kept.iter()),
-        };
-        FileScanConfigBuilder::from(self.scan.clone()).with_statistics(read).build().partition_statistics(None)
+        if self.names_files() {
+            return self.scan.partition_statistics(partition);
+        }
+        let told = self.layout.statistics(partition);
+        FileScanConfigBuilder::from(self.scan.clone()).with_statistics(told).build().partition_statistics(None)
     }
 
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn DataSource>> {
@@ -245,7 +241,7 @@ impl DataSource for SegmentsSource {
             let newest = NewestSource::new(Vec::new(), Some(segments), &self.eq_properties(), time, partitions);
             return Ok(SortOrderPushdownResult::Inexact { inner: Arc::new(newest) });
         }
-        self.all_listed().try_pushdown_sort(order)?.try_map(|source| Ok(self.wrap(source)))
+        self.listed(usize::MAX).try_pushdown_sort(order)?.try_map(|source| Ok(self.wrap(source)))
     }
 
     fn with_preserve_order(&self, preserve_order: bool) -> Option<Arc<dyn DataSource>> {

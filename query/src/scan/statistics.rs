@@ -1,6 +1,6 @@
 //! What the planner is told about segments: of each, and of many together.
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::DataType;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
 use probepilot_catalog::manifest::{Bound, ColumnBounds, Segment, Table};
@@ -8,13 +8,9 @@ use probepilot_catalog::table::time_column;
 
 use super::prune::scalar;
 
-/// Statistics of one segment. The time bounds and the row count are exact, other bounds are loose.
-pub(super) fn of_segment(table: &Table, segment: &Segment) -> Statistics {
-    of_segments(table, &mut std::iter::once(segment))
-}
-
-/// Statistics of these segments together, read from the manifest without making anything for each of them.
-pub(super) fn of_segments<'a>(table: &'a Table, segments: &mut dyn Iterator<Item = &'a Segment>) -> Statistics {
+/// Statistics of these segments together, read from the manifest without making anything for each of them. The time bounds and
+/// the row count are exact, other bounds are loose.
+pub(super) fn of_segments<'a>(table: &Table, segments: impl IntoIterator<Item = &'a Segment>) -> Statistics {
     let mut columns = vec![ColumnTotals::default(); table.column_ids.len()];
     let (mut rows, mut bytes, mut times) = (0, 0, None);
     for segment in segments {
@@ -22,16 +18,12 @@ pub(super) fn of_segments<'a>(table: &'a Table, segments: &mut dyn Iterator<Item
         bytes += segment.bytes;
         let (min, max) = times.unwrap_or((segment.time_min, segment.time_max));
         times = Some((segment.time_min.min(min), segment.time_max.max(max)));
-        for (place, (id, totals)) in table.column_ids.iter().zip(&mut columns).enumerate() {
-            // Bounds mostly stand in the order of the columns.
-            let same_place = segment.bounds.get(place).filter(|bounds| bounds.column_id == *id);
-            let bounds = same_place.or_else(|| segment.bounds.iter().find(|bounds| bounds.column_id == *id));
-            totals.add(bounds, segment.rows);
+        for (id, totals) in table.column_ids.iter().zip(&mut columns) {
+            totals.add(segment.column_bounds(*id), segment.rows);
         }
     }
     let time = time_column(&table.schema);
-    let fields: &SchemaRef = &table.schema;
-    let columns = fields.fields().iter().zip(columns).enumerate().map(|(index, (field, totals))| {
+    let columns = table.schema.fields().iter().zip(columns).enumerate().map(|(index, (field, totals))| {
         if Some(index) == time { of_time(field.data_type(), times) } else { totals.told(field.data_type()) }
     });
     Statistics {
