@@ -42,7 +42,7 @@ use crate::functions;
 use crate::gapfill::{GapFillPlanner, GapFillRule};
 use crate::insert::Lanes;
 use crate::losses::Book;
-use crate::rewrite::{Casts, SubqueriesToJoins};
+use crate::rewrite::{Casts, SubqueriesToJoins, Typed};
 use crate::scan::{OrderBelowFilters, Pin, store_url};
 use crate::tail::{Feed, Tail};
 use queries::Queries;
@@ -234,6 +234,7 @@ fn state(
     runtime.register_object_store(store_url().as_ref(), store);
     let mut rules = Analyzer::new().rules;
     // Gaps are filled by what a query groups by, as it was written.
+    rules.push(Arc::new(Typed::default()));
     rules.insert(0, Arc::new(Casts::default()));
     rules.insert(0, Arc::new(SubqueriesToJoins::default()));
     rules.insert(0, Arc::new(GapFillRule::new(functions::bucket::time_bucket())));

@@ -11,7 +11,7 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
@@ -63,10 +63,10 @@ impl ScalarUDFImpl for IntervalTimes {
     }
 }
 
-/// How long an interval is, in nanoseconds, for comparisons; users need not know the function.
-pub(crate) fn interval_length() -> ScalarUDF {
+/// How long an interval is, in nanoseconds, for comparisons and orders; users need not know the function.
+pub(crate) fn length_of(interval: Expr) -> Expr {
     let signature = Signature::any(1, Volatility::Immutable);
-    ScalarUDF::new_from_impl(IntervalLength { signature })
+    ScalarUDF::new_from_impl(IntervalLength { signature }).call(vec![interval])
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

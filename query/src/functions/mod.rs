@@ -8,18 +8,19 @@ pub(crate) mod empty; // The array of no rows.
 pub(crate) mod literals; // Text literals that are arrays.
 mod session; // Who and where: current_user, current_setting, version.
 mod time; // epoch_ns.
-pub(crate) mod zone; // Wall clocks.
+pub mod output; // Values as text.
+pub mod zone; // Wall clocks.
 pub(crate) mod bucket; // time_bucket, time_bucket_gapfill.
 pub(crate) mod aggregates; // first, last, increase, rate, percentiles, histograms.
 pub(crate) mod fill; // locf, interpolate.
-mod calendar; // date_trunc, date_part, timezone, age.
+pub(crate) mod calendar; // date_trunc, date_part, timezone, age.
 mod to_char; // Times, intervals and numbers by templates.
-mod interval; // Intervals multiplied.
+pub(crate) mod interval; // Intervals multiplied, and how long they are.
 mod inet; // Addresses and networks.
 pub(crate) mod json; // What is in a JSON value, and how one is made.
 mod plain; // Small functions, and other names of the engine's.
 pub(crate) mod regex; // Regular expressions.
-pub(crate) mod moment; // Texts that are times with zone.
+pub(crate) mod moment; // Texts that are times.
 pub(crate) mod operators; // Operators the planner does not know.
 pub(crate) mod written; // Times and intervals as they are written.
 

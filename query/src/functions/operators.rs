@@ -19,7 +19,6 @@ use super::{inet, interval, json, moment, written};
 pub(crate) struct Operators {
     timestamptz_in: Arc<ScalarUDF>,
     interval_times: Arc<ScalarUDF>,
-    interval_length: Arc<ScalarUDF>,
     network_sub: Arc<ScalarUDF>,
 }
 
@@ -29,7 +28,6 @@ impl Operators {
         Operators {
             timestamptz_in: Arc::new(moment::timestamptz_in()),
             interval_times: Arc::new(interval::interval_times()),
-            interval_length: Arc::new(interval::interval_length()),
             network_sub: Arc::new(inet::network_sub()),
         }
     }
@@ -55,16 +53,22 @@ impl ExprPlanner for Operators {
             expr.left = time;
         } else if same_type && let Some(time) = self.as_time(&expr.right, &left) {
             expr.right = time;
+        } else if compares
+            && is_interval(&right)
+            && let Some(interval) = as_interval(&expr.left)
+        {
+            expr.left = interval;
+        } else if compares
+            && is_interval(&left)
+            && let Some(interval) = as_interval(&expr.right)
+        {
+            expr.right = interval;
         }
         let call = |function: &Arc<ScalarUDF>, args| {
             Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(function), args))))
         };
         if let Some(function) = json::operator(&expr.op, &expr.left, &expr.right, schema)? {
             return call(&function, vec![expr.left, expr.right]);
-        }
-        if compares && let Some((left, right)) = self.lengths(&expr, &left, &right) {
-            (expr.left, expr.right) = (left, right);
-            return Ok(PlannerResult::Original(expr));
         }
         match expr.op {
             // A date and an interval are a time.
@@ -106,7 +110,7 @@ fn is_inet(expr: &Expr, schema: &DFSchema) -> Result<bool> {
 }
 
 /// A text literal that is an interval.
-fn as_interval(literal: &Expr) -> Option<Expr> {
+pub(crate) fn as_interval(literal: &Expr) -> Option<Expr> {
     let Expr::Literal(value, _) = literal else { return None };
     let interval = written::interval(text(value)?)?;
     Some(Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), None))
@@ -118,19 +122,6 @@ fn as_timestamp(expr: Expr) -> Expr {
 }
 
 impl Operators {
-    /// The lengths of two intervals that are compared; one of them may be written as a text. Arrow would compare months, then
-    /// days, then the time: a day would be longer than 25 hours.
-    fn lengths(&self, expr: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<(Expr, Expr)> {
-        if !is_interval(left) && !is_interval(right) {
-            return None;
-        }
-        let length = |operand: &Expr, data_type: &DataType| {
-            let operand = if is_interval(data_type) { operand.clone() } else { as_interval(operand)? };
-            Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&self.interval_length), vec![operand])))
-        };
-        Some((length(&expr.left, left)?, length(&expr.right, right)?))
-    }
-
     /// A text literal beside a time, as a time of its type; `None` when it is none, or of a form that is told as wrong later.
     fn as_time(&self, literal: &Expr, other: &DataType) -> Option<Expr> {
         let Expr::Literal(value, _) = literal else { return None };

@@ -10,7 +10,7 @@ use probepilot_sql::{SqlError, SqlState};
 
 /// A zone by its name or its offset.
 #[derive(Clone, Debug)]
-pub(crate) struct Zone {
+pub struct Zone {
     /// `None` is UTC, which needs no look-up.
     tz: Option<Tz>,
     /// The zone among those with a name, for its short names.
@@ -19,7 +19,7 @@ pub(crate) struct Zone {
 
 impl Zone {
     /// Coordinated universal time.
-    pub(crate) const UTC: Zone = Zone { tz: None, iana: None };
+    pub const UTC: Zone = Zone { tz: None, iana: None };
 
     /// The zone of a name such as `Europe/Berlin`, `UTC` or `+02:00`, as the setting `TimeZone` takes it.
     pub(crate) fn named(name: &str) -> Result<Zone> {
@@ -31,12 +31,17 @@ impl Zone {
     }
 
     /// The same, if it is one.
-    pub(crate) fn find(name: &str) -> Option<Zone> {
+    pub fn find(name: &str) -> Option<Zone> {
         let name = name.trim();
         if ["utc", "gmt", "etc/utc", "etc/gmt", "zulu", "z"].contains(&name.to_ascii_lowercase().as_str()) {
             return Some(Zone::UTC);
         }
         Tz::from_str(name).ok().map(|tz| Zone { tz: Some(tz), iana: chrono_tz::Tz::from_str(name).ok() })
+    }
+
+    /// Whether it is UTC by its name.
+    pub(crate) fn is_utc(&self) -> bool {
+        self.tz.is_none()
     }
 
     /// Seconds east of UTC at a moment.
@@ -45,6 +50,27 @@ impl Zone {
             None => 0,
             Some(tz) => tz.offset_from_utc_datetime(&naive(unix_ns)).fix().local_minus_utc(),
         }
+    }
+
+    /// Seconds east of UTC by seconds since 1970; remembers the last quarter of an hour: since 1972 no offset changes within one.
+    pub fn cached(&self) -> impl FnMut(i64) -> i32 + '_ {
+        let offset_seconds = |unix_seconds: i64| self.offset_seconds(unix_seconds.saturating_mul(1_000_000_000));
+        let mut known = (i64::MIN, 0);
+        move |unix_seconds| {
+            let quarter = unix_seconds.div_euclid(900);
+            if unix_seconds < 63_072_000 {
+                return offset_seconds(unix_seconds);
+            }
+            if known.0 != quarter {
+                known = (quarter, offset_seconds(unix_seconds));
+            }
+            known.1
+        }
+    }
+
+    /// The Arrow zone, for reading text.
+    pub fn tz(&self) -> Tz {
+        self.tz.unwrap_or_else(|| Tz::from_str("+00:00").expect("a fixed offset is a zone"))
     }
 
     /// The short name of its time at a moment, such as `CEST`; an offset where it has none.

@@ -1,21 +1,21 @@
-//! Casts that read or check a text: what the planner would only give another type.
+//! Casts that read or check a text, which the planner would only give another type; intervals where it refuses them.
 
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::expr::{Cast, InList, ScalarFunction};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::expr::{Between, Cast, InList, ScalarFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, ScalarUDF};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 use probepilot_sql::types::TYPE_KEY;
 
+use super::typed::{by_length, each_expression, is_interval};
 use crate::functions::json::{self, Kind};
+use crate::functions::operators::as_interval;
 use crate::functions::types::is_exact;
 
-/// Makes calls of such casts. Columns keep their names.
+/// Makes calls of such casts, before types are final. Columns keep their names.
 #[derive(Debug)]
 pub struct Casts {
     json_in: Arc<ScalarUDF>,
@@ -34,28 +34,22 @@ impl AnalyzerRule for Casts {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(|plan| self.in_plan(plan))?.data)
+        each_expression(plan, |expr, schema| self.in_expr(expr, schema))
     }
 }
 
 impl Casts {
-    fn in_plan(&self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-        let mut schema = merge_schema(&plan.inputs());
-        if let LogicalPlan::TableScan(scan) = &plan {
-            schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?);
-        }
-        let names = NamePreserver::new(&plan);
-        let changed = plan.map_expressions(|expr| {
-            let name = names.save(&expr);
-            let changed = expr.transform_up(|expr| self.in_expr(expr, &schema))?;
-            Ok(if changed.transformed { changed.update_data(|expr| name.restore(expr)) } else { changed })
-        })?;
-        if changed.transformed { changed.map_data(LogicalPlan::recompute_schema) } else { Ok(changed) }
-    }
-
     fn in_expr(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         match expr {
             Expr::Cast(cast) => self.cast(cast, schema),
+            Expr::Between(Between { expr, negated, low, high }) if is_interval(&expr, schema)? => {
+                let [low, high] = [low, high].map(|bound| Box::new(as_interval(&bound).unwrap_or(*bound)));
+                Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+            }
+            Expr::InList(InList { expr, list, negated }) if is_interval(&expr, schema)? => {
+                let list = list.into_iter().map(|element| as_interval(&element).unwrap_or(element)).collect();
+                Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
+            }
             Expr::InList(InList { expr, list, negated })
                 if list.iter().any(is_literal) && Kind::of_field(&expr.to_field(schema)?.1) == Some(Kind::Jsonb) =>
             {
@@ -64,6 +58,21 @@ impl Casts {
                     false => element,
                 });
                 Ok(Transformed::yes(Expr::InList(InList { expr, list: list.collect(), negated })))
+            }
+            Expr::WindowFunction(mut function) => {
+                let params = &mut function.params;
+                let mut changed = false;
+                for key in params.partition_by.iter_mut().chain(params.order_by.iter_mut().map(|key| &mut key.expr)) {
+                    changed |= by_length(key, schema)?;
+                }
+                Ok(Transformed::new_transformed(Expr::WindowFunction(function), changed))
+            }
+            Expr::AggregateFunction(mut function) => {
+                let mut changed = false;
+                for key in &mut function.params.order_by {
+                    changed |= by_length(&mut key.expr, schema)?;
+                }
+                Ok(Transformed::new_transformed(Expr::AggregateFunction(function), changed))
             }
             other => Ok(Transformed::no(other)),
         }

@@ -1,6 +1,7 @@
 //! What PostgreSQL's clients write, in the terms of the planner. Trees are changed in place, so that positions stay.
 
 mod casts; // Casts that read or check a text.
+mod typed; // Casts, comparisons and orders, once types are final.
 mod column_names; // Names of unnamed columns, unique within a select.
 mod functions; // Functions that exist, and where they do not.
 mod literals; // Literals that are no value of their type.
@@ -21,6 +22,7 @@ pub use casts::Casts;
 pub use column_names::shown_name;
 pub use functions::{check_functions, span_of_call};
 pub use subqueries::SubqueriesToJoins;
+pub use typed::Typed;
 
 /// Rewrites a statement for the planner; `text` is the statement, for positions.
 pub fn rewrite(statement: &mut Statement, text: &str) -> Result<(), SqlError> {

@@ -181,6 +181,12 @@ fn subscripts(function: &Function) -> Option<Expr> {
 /// `pg_catalog.f(…)` in FROM is `f(…)`, and its only column is named like its alias. What depends on other tables is an
 /// `unnest`, which has a form of its own in the tree.
 pub(super) fn table_function(factor: &mut TableFactor) {
+    // One column is called as the rows are.
+    if let TableFactor::UNNEST { alias: Some(alias), array_exprs, with_ordinality: false, .. } = factor
+        && let ([_], []) = (array_exprs.as_slice(), alias.columns.as_slice())
+    {
+        alias.columns = vec![TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
+    }
     let TableFactor::Table { name, args: Some(args), alias, .. } = factor else { return };
     if let [schema, _] = name.0.as_slice()
         && schema.as_ident().is_some_and(|schema| schema.value.eq_ignore_ascii_case(PG_CATALOG))

@@ -44,10 +44,9 @@ pub(super) fn rewrite(expr: Expr) -> Expr {
             },
             other => Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(other) },
         },
-        // A text beside a time is read as a time by the operator, and intervals are compared by it, which a range is not.
+        // A text beside a time is read as a time by the operator, which a range is not.
         Expr::Between { expr, negated: false, low, high }
-            if (is_name(&expr) && (constant(&low).is_some() || constant(&high).is_some()))
-                || matches!((low.as_ref(), high.as_ref()), (Expr::Interval(_), Expr::Interval(_))) =>
+            if is_name(&expr) && (constant(&low).is_some() || constant(&high).is_some()) =>
         {
             let compared = |op, bound| Expr::BinaryOp { left: expr.clone(), op, right: bound };
             Expr::Nested(Box::new(Expr::BinaryOp {

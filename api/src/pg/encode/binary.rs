@@ -5,12 +5,18 @@ use std::net::IpAddr;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::*;
 use bytes::{BufMut, BytesMut};
+use probepilot_query::functions::output::{self, Interval, Writer};
+use probepilot_query::functions::zone::Zone;
 use probepilot_sql::SqlError;
 
-use super::datetime::{POSTGRES_EPOCH_DAYS, POSTGRES_EPOCH_US, Zone};
-use super::number::put_numeric_binary;
+use super::list;
+use super::numeric::put_numeric_binary;
 use super::oids::{self, type_name};
-use super::{Writer, list, text};
+
+/// Days from 1970-01-01 to 2000-01-01, where PostgreSQL's binary forms count from.
+pub(crate) const POSTGRES_EPOCH_DAYS: i32 = 10_957;
+/// The same in microseconds.
+pub(crate) const POSTGRES_EPOCH_US: i64 = POSTGRES_EPOCH_DAYS as i64 * 86_400_000_000;
 
 /// A writer of the binary form of type `oid`.
 ///
@@ -26,12 +32,12 @@ pub(super) fn writer<'a>(
         return Ok(Box::new(|_, _| {}));
     }
     if matches!(data_type, DataType::Dictionary(..) | DataType::RunEndEncoded(..)) {
-        let (values, index) = text::indirect(array)?;
+        let (values, index) = output::indirect(array)?;
         let mut inner = writer(field, values, oid, zone)?;
         return Ok(Box::new(move |row, out| inner(index(row), out)));
     }
     if let Some(element) = oids::element_of(oid) {
-        return list::binary_writer(array, element, zone);
+        return list::writer(array, element, zone);
     }
     let refused = || {
         SqlError::unsupported(format!("column \"{}\" of type {} has no binary form", field.name(), type_name(oid)))
@@ -64,7 +70,7 @@ pub(super) fn writer<'a>(
             Box::new(move |row, out| out.put_f64(array.value(row)))
         }
         oids::NUMERIC => {
-            let mut digits = text::writer(field, array, zone)?;
+            let mut digits = output::writer(field, array, zone)?;
             let mut scratch = BytesMut::new();
             Box::new(move |row, out| {
                 scratch.clear();
@@ -86,21 +92,21 @@ pub(super) fn writer<'a>(
             _ => return Err(refused()),
         },
         oids::TIME if matches!(data_type, DataType::Time32(_) | DataType::Time64(_)) => {
-            let time_us = text::time_us(array);
+            let time_us = output::time_us(array);
             Box::new(move |row, out| out.put_i64(time_us(row)))
         }
         oids::TIMESTAMP | oids::TIMESTAMPTZ if matches!(data_type, DataType::Timestamp(..)) => {
-            let timestamp_us = text::timestamp_us(array);
+            let timestamp_us = output::timestamp_us(array);
             Box::new(move |row, out| out.put_i64(timestamp_us(row).saturating_sub(POSTGRES_EPOCH_US)))
         }
         oids::INTERVAL if matches!(data_type, DataType::Interval(_) | DataType::Duration(_)) => {
-            let interval = text::interval(array);
-            Box::new(move |row, out| interval(row).put_binary(out))
+            let interval = output::interval(array);
+            Box::new(move |row, out| put_interval(out, interval(row)))
         }
         oids::BYTEA => bytes(array).ok_or_else(refused)?,
         oids::UUID if matches!(data_type, DataType::FixedSizeBinary(16)) => bytes(array).ok_or_else(refused)?,
         oids::INET => {
-            let mut characters = text::writer(field, array, zone)?;
+            let mut characters = output::writer(field, array, zone)?;
             let mut scratch = BytesMut::new();
             Box::new(move |row, out| {
                 scratch.clear();
@@ -109,7 +115,7 @@ pub(super) fn writer<'a>(
             })
         }
         oids::JSONB => {
-            let mut json = text::writer(field, array, zone)?;
+            let mut json = output::writer(field, array, zone)?;
             Box::new(move |row, out| {
                 out.put_u8(1); // The version of the binary form.
                 json(row, out);
@@ -117,7 +123,7 @@ pub(super) fn writer<'a>(
         }
         // Everything that is characters: text, varchar, name, "char", json, node trees.
         oids::TEXT | oids::VARCHAR | oids::NAME | oids::CHAR | oids::JSON | 194 | 705 | 1042 => {
-            text::writer(field, array, zone)?
+            output::writer(field, array, zone)?
         }
         _ => return Err(refused()),
     })
@@ -177,4 +183,11 @@ fn put_inet(out: &mut BytesMut, characters: &[u8]) {
             out.put_slice(&address.octets());
         }
     }
+}
+
+fn put_interval(out: &mut BytesMut, interval: Interval) {
+    let Interval { months, days, us } = interval;
+    out.put_i64(us);
+    out.put_i32(days);
+    out.put_i32(months);
 }

@@ -1,11 +1,9 @@
 //! Rows on the Postgres wire: one writer per column and batch, so that a type is looked at once per batch.
 
 pub mod oids; // Which PostgreSQL type a column has on the wire.
-mod number; // Digits of integers, floats and numerics.
-pub mod datetime; // Dates, times, intervals and the session's zone.
-mod text; // Values as text.
 mod binary; // Values in PostgreSQL's binary form.
-mod list; // Arrays, in both forms.
+mod numeric; // The same of numerics.
+mod list; // The same of arrays.
 
 use std::ops::Range;
 
@@ -13,11 +11,13 @@ use arrow::array::{Array, RecordBatch};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::FieldRef;
 use bytes::{BufMut, BytesMut};
+use probepilot_query::functions::output::{self, Writer};
+pub use probepilot_query::functions::zone::Zone;
 use probepilot_sql::SqlError;
 
-pub use datetime::Zone;
+pub(crate) use binary::{POSTGRES_EPOCH_DAYS, POSTGRES_EPOCH_US};
 #[cfg(test)]
-pub(crate) use number::put_numeric_binary;
+pub(crate) use numeric::put_numeric_binary;
 pub use oids::WireType;
 
 /// How a value is written, as a client asks for it per column.
@@ -50,9 +50,6 @@ pub struct WireColumn {
     pub format: Format,
 }
 
-/// Appends a value that is not NULL.
-type Writer<'a> = Box<dyn FnMut(usize, &mut BytesMut) + 'a>;
-
 /// One column of a batch, ready to be written row by row.
 pub struct ColumnWriter<'a> {
     nulls: Option<NullBuffer>,
@@ -62,7 +59,7 @@ pub struct ColumnWriter<'a> {
 impl<'a> ColumnWriter<'a> {
     fn new(column: &'a WireColumn, array: &'a dyn Array, zone: &'a Zone) -> Result<ColumnWriter<'a>, SqlError> {
         let write = match column.format {
-            Format::Text => text::writer(&column.field, array, zone)?,
+            Format::Text => output::writer(&column.field, array, zone)?,
             Format::Binary => binary::writer(&column.field, array, column.wire.oid, zone)?,
         };
         Ok(ColumnWriter { nulls: array.logical_nulls(), write })

@@ -12,7 +12,7 @@ fn encode(array: ArrayRef, format: Format, zone: &str) -> Vec<Option<Vec<u8>>> {
     let wire = WireType::of_field(&field);
     let columns = [WireColumn { field: Arc::clone(&field), wire, format }];
     let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![array]).unwrap();
-    let zone = Zone::parse(zone).unwrap();
+    let zone = Zone::find(zone).unwrap();
     let mut writers = column_writers(&columns, &batch, &zone).unwrap();
     (0..batch.num_rows())
         .map(|row| {

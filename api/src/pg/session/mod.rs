@@ -255,7 +255,7 @@ impl Connection {
 
     /// The session's zone.
     fn zone(&self) -> Zone {
-        self.session.setting("TimeZone").and_then(|name| Zone::parse(&name)).unwrap_or(Zone::UTC)
+        self.session.setting("TimeZone").and_then(|name| Zone::find(&name)).unwrap_or(Zone::UTC)
     }
 
     /// How long a statement may run; `None` is without end.

@@ -10,8 +10,8 @@ use arrow::datatypes::{DataType, Date32Type, IntervalMonthDayNano};
 use datafusion::scalar::ScalarValue;
 use probepilot_sql::{SqlError, SqlState};
 
-use crate::pg::encode::datetime::{POSTGRES_EPOCH_DAYS, POSTGRES_EPOCH_US, Zone};
 use crate::pg::encode::oids::{self, type_name};
+use crate::pg::encode::{POSTGRES_EPOCH_DAYS, POSTGRES_EPOCH_US, Zone};
 
 /// Digits after the point that a `numeric` parameter keeps.
 const NUMERIC_SCALE: usize = 10;
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_timestamp_without_offset_is_in_the_sessions_zone() {
-        let zone = Zone::parse("Europe/Berlin").unwrap();
+        let zone = Zone::find("Europe/Berlin").unwrap();
         let read = |text: &str| read(Some(text.as_bytes()), 0, oids::TIMESTAMPTZ, None, &zone).unwrap();
         assert_eq!(read("2026-07-01 12:00:00"), read("2026-07-01T10:00:00Z"));
     }

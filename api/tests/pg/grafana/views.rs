@@ -94,9 +94,9 @@ async fn lines_edges_and_spans_are_those_of_the_rows() {
         FROM grafana_traces WHERE "traceID" = '0000000000001001' ORDER BY "parentSpanID" IS NOT NULL, "operationName""#;
     let spans = [
         "0000000000001001|NULL|postgres|beta|1767225610000|2e-06|1",
-        "exec 0000000000001001 2026-01-01T00:00:10Z|0000000000001001|/usr/bin/postgres|beta|1767225610000|0|0",
-        "connect 2 2026-01-01T00:00:10Z|0000000000001001|connect|beta|1767225610000|2e-06|1",
-        "write 2 2026-01-01T00:00:10Z|0000000000001001|write|beta|1767225610000|2e-06|1",
+        "exec 0000000000001001 1767225610000000000|0000000000001001|/usr/bin/postgres|beta|1767225610000|0|0",
+        "connect 2 1767225610000000000|0000000000001001|connect|beta|1767225610000|2e-06|1",
+        "write 2 1767225610000000000|0000000000001001|write|beta|1767225610000|2e-06|1",
     ];
     assert_eq!(answer(&mut connection, sql).await, spans);
 }

@@ -4,6 +4,7 @@ mod age; // age, justify_hours, justify_days, justify_interval, make_interval.
 mod parts; // date_part.
 mod truncate; // date_trunc.
 mod zones; // timezone: AT TIME ZONE.
+mod plus; // A time with zone and an interval.
 
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 use probepilot_sql::{SqlError, SqlState};
 
 use super::zone::Zone;
+pub(crate) use plus::timestamptz_plus;
+pub(crate) use zones::timezone;
 
 /// All of them.
 pub(super) fn all() -> Vec<ScalarUDF> {

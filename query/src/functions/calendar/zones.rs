@@ -10,9 +10,14 @@ use probepilot_sql::SqlState;
 use super::{has_zone, local_type, map_times, moment_type, over, refused, session_zone};
 use crate::functions::zone::Zone;
 
-/// The function.
+/// All of them.
 pub(super) fn all() -> Vec<ScalarUDF> {
-    vec![ScalarUDF::new_from_impl(TimeZone { signature: Signature::any(2, Volatility::Stable) })]
+    vec![timezone()]
+}
+
+/// The function, for casts between times with and without zone.
+pub(crate) fn timezone() -> ScalarUDF {
+    ScalarUDF::new_from_impl(TimeZone { signature: Signature::any(2, Volatility::Stable) })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -1,4 +1,9 @@
-//! Values as text, as `psql` shows them.
+//! Values as text, by the rules of PostgreSQL's output functions: what the Postgres door sends, and what a cast to text gives.
+
+mod number; // Digits of integers and floats.
+mod datetime; // Dates, times, intervals.
+mod list; // Arrays.
+mod cast; // Casts to text as calls.
 
 use std::sync::LazyLock;
 
@@ -8,12 +13,18 @@ use arrow::json::writer::{EncoderOptions, make_encoder};
 use bytes::{BufMut, BytesMut};
 use probepilot_sql::SqlError;
 
-use super::datetime::{self, Interval, Zone};
-use super::number::{put_float4, put_float8, put_integer, put_unsigned};
-use super::{Writer, list};
+pub use datetime::Interval;
+pub use list::{is_list, parts};
+use number::{put_float4, put_float8, put_integer, put_unsigned};
+
+use super::zone::Zone;
+pub(crate) use cast::{has_own_text, text_of};
+
+/// Appends the value of a row that is not NULL.
+pub type Writer<'a> = Box<dyn FnMut(usize, &mut BytesMut) + 'a>;
 
 /// A writer of text for any Arrow array.
-pub(super) fn writer<'a>(field: &'a FieldRef, array: &'a dyn Array, zone: &'a Zone) -> Result<Writer<'a>, SqlError> {
+pub fn writer<'a>(field: &'a FieldRef, array: &'a dyn Array, zone: &'a Zone) -> Result<Writer<'a>, SqlError> {
     macro_rules! primitive {
         ($arrow:ty, |$out:ident, $value:ident| $put:expr) => {{
             let array = array.as_primitive::<$arrow>();
@@ -98,7 +109,7 @@ pub(super) fn writer<'a>(field: &'a FieldRef, array: &'a dyn Array, zone: &'a Zo
         | DataType::LargeList(_)
         | DataType::ListView(_)
         | DataType::LargeListView(_)
-        | DataType::FixedSizeList(..) => match list::text_writer(field, array, zone)? {
+        | DataType::FixedSizeList(..) => match list::array_writer(field, array, zone)? {
             Some(writer) => writer,
             None => json(field, array)?,
         },
@@ -113,7 +124,7 @@ pub(super) fn writer<'a>(field: &'a FieldRef, array: &'a dyn Array, zone: &'a Zo
 }
 
 /// Objects and nested lists as JSON.
-pub(super) fn json<'a>(field: &'a FieldRef, array: &'a dyn Array) -> Result<Writer<'a>, SqlError> {
+pub fn json<'a>(field: &'a FieldRef, array: &'a dyn Array) -> Result<Writer<'a>, SqlError> {
     static OPTIONS: LazyLock<EncoderOptions> = LazyLock::new(|| EncoderOptions::default().with_explicit_nulls(true));
     let mut encoder = make_encoder(field, array, &OPTIONS).map_err(|error| {
         SqlError::unsupported(format!("values of type {} cannot be sent as jsonb", array.data_type())).caused_by(error)
@@ -127,10 +138,10 @@ pub(super) fn json<'a>(field: &'a FieldRef, array: &'a dyn Array) -> Result<Writ
 }
 
 /// Values, and which of them a row has.
-type Indirect<'a> = (&'a dyn Array, Box<dyn Fn(usize) -> usize + 'a>);
+pub type Indirect<'a> = (&'a dyn Array, Box<dyn Fn(usize) -> usize + 'a>);
 
 /// The values behind a dictionary or runs.
-pub(super) fn indirect(array: &dyn Array) -> Result<Indirect<'_>, SqlError> {
+pub fn indirect(array: &dyn Array) -> Result<Indirect<'_>, SqlError> {
     macro_rules! runs {
         ($index:ty) => {{
             let runs: &RunArray<$index> =
@@ -156,7 +167,7 @@ pub(super) fn indirect(array: &dyn Array) -> Result<Indirect<'_>, SqlError> {
 }
 
 /// Microseconds since midnight of a row.
-pub(super) fn time_us(array: &dyn Array) -> Box<dyn Fn(usize) -> i64 + '_> {
+pub fn time_us(array: &dyn Array) -> Box<dyn Fn(usize) -> i64 + '_> {
     macro_rules! read {
         ($arrow:ty, $unit:expr) => {{
             let array = array.as_primitive::<$arrow>();
@@ -172,7 +183,7 @@ pub(super) fn time_us(array: &dyn Array) -> Box<dyn Fn(usize) -> i64 + '_> {
 }
 
 /// Microseconds since 1970 of a row.
-pub(super) fn timestamp_us(array: &dyn Array) -> Box<dyn Fn(usize) -> i64 + '_> {
+pub fn timestamp_us(array: &dyn Array) -> Box<dyn Fn(usize) -> i64 + '_> {
     macro_rules! read {
         ($arrow:ty, $unit:expr) => {{
             let array = array.as_primitive::<$arrow>();
@@ -188,7 +199,7 @@ pub(super) fn timestamp_us(array: &dyn Array) -> Box<dyn Fn(usize) -> i64 + '_> 
 }
 
 /// The interval of a row, from intervals and durations.
-pub(super) fn interval(array: &dyn Array) -> Box<dyn Fn(usize) -> Interval + '_> {
+pub fn interval(array: &dyn Array) -> Box<dyn Fn(usize) -> Interval + '_> {
     macro_rules! duration {
         ($arrow:ty, $unit:expr) => {{
             let array = array.as_primitive::<$arrow>();

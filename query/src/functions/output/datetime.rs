@@ -1,67 +1,11 @@
-//! Dates, times, intervals and the session's zone, as PostgreSQL prints and sends them.
+//! Dates, times and intervals as PostgreSQL prints them.
 
-use std::str::FromStr;
-
-use arrow::array::timezone::Tz;
 use arrow::datatypes::{IntervalMonthDayNano, TimeUnit};
 use bytes::{BufMut, BytesMut};
-use chrono::{DateTime, Offset, TimeZone};
 
 use super::number::{put_integer, put_padded};
 
-/// Days from 1970-01-01 to 2000-01-01, where PostgreSQL's binary forms count from.
-pub(crate) const POSTGRES_EPOCH_DAYS: i32 = 10_957;
-/// The same in microseconds.
-pub(crate) const POSTGRES_EPOCH_US: i64 = POSTGRES_EPOCH_DAYS as i64 * DAY_US;
 const DAY_US: i64 = 86_400_000_000;
-
-/// The zone in which `timestamptz` values are printed and read.
-#[derive(Clone, Debug)]
-pub struct Zone {
-    /// `None` is UTC, which needs no look-up.
-    tz: Option<Tz>,
-}
-
-impl Zone {
-    /// Coordinated universal time.
-    pub const UTC: Zone = Zone { tz: None };
-
-    /// The zone of a setting `TimeZone`: an IANA name, `UTC`, or an offset such as `+02:00`.
-    pub fn parse(name: &str) -> Option<Zone> {
-        if ["utc", "gmt", "etc/utc", "etc/gmt", "zulu"].contains(&name.to_ascii_lowercase().as_str()) {
-            return Some(Zone::UTC);
-        }
-        Tz::from_str(name).ok().map(|tz| Zone { tz: Some(tz) })
-    }
-
-    /// Seconds east of UTC at this moment.
-    fn offset_seconds(&self, unix_seconds: i64) -> i32 {
-        match (&self.tz, DateTime::from_timestamp(unix_seconds, 0)) {
-            (Some(tz), Some(moment)) => tz.offset_from_utc_datetime(&moment.naive_utc()).fix().local_minus_utc(),
-            _ => 0,
-        }
-    }
-
-    /// A look-up that remembers the last quarter of an hour: since 1972 no offset changes within one.
-    pub(super) fn cached(&self) -> impl FnMut(i64) -> i32 + '_ {
-        let mut known = (i64::MIN, 0);
-        move |unix_seconds| {
-            let quarter = unix_seconds.div_euclid(900);
-            if unix_seconds < 63_072_000 {
-                return self.offset_seconds(unix_seconds);
-            }
-            if known.0 != quarter {
-                known = (quarter, self.offset_seconds(unix_seconds));
-            }
-            known.1
-        }
-    }
-
-    /// The Arrow zone, for reading text.
-    pub(crate) fn tz(&self) -> Tz {
-        self.tz.unwrap_or_else(|| Tz::from_str("+00:00").expect("a fixed offset is a zone"))
-    }
-}
 
 /// Microseconds of a count of `unit`; nanoseconds are cut, towards the past.
 pub(super) fn microseconds(value: i64, unit: TimeUnit) -> i64 {
@@ -152,11 +96,14 @@ pub(super) fn put_timestamp(out: &mut BytesMut, us: i64, offset: Option<i32>) {
 }
 
 /// An interval in PostgreSQL's three parts.
-#[derive(Clone, Copy)]
-pub(super) struct Interval {
-    months: i32,
-    days: i32,
-    us: i64,
+#[derive(Clone, Copy, Debug)]
+pub struct Interval {
+    /// Whole months.
+    pub months: i32,
+    /// Whole days.
+    pub days: i32,
+    /// The rest, in microseconds.
+    pub us: i64,
 }
 
 impl From<IntervalMonthDayNano> for Interval {
@@ -219,12 +166,5 @@ impl Interval {
             }
             put_time(out, us.saturating_abs());
         }
-    }
-
-    /// Appends the binary form.
-    pub(super) fn put_binary(self, out: &mut BytesMut) {
-        out.put_i64(self.us);
-        out.put_i32(self.days);
-        out.put_i32(self.months);
     }
 }
