@@ -5,6 +5,7 @@ use std::str::FromStr;
 use arrow::array::timezone::Tz;
 use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::OffsetName;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, Result};
 use probepilot_sql::{SqlError, SqlState};
 
@@ -37,6 +38,11 @@ impl Zone {
             return Some(Zone::UTC);
         }
         Tz::from_str(name).ok().map(|tz| Zone { tz: Some(tz), iana: chrono_tz::Tz::from_str(name).ok() })
+    }
+
+    /// The zone of the session that plans or runs a statement with these options.
+    pub(crate) fn of_session(options: &ConfigOptions) -> Result<Zone> {
+        Zone::named(options.execution.time_zone.as_deref().unwrap_or("UTC"))
     }
 
     /// Whether it is UTC by its name.

@@ -1,11 +1,9 @@
 //! Casts that read or check a text, which the planner would only give another type; intervals where it refuses them.
 
-use std::sync::Arc;
-
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::expr::{Between, Cast, InList, ScalarFunction};
+use datafusion::logical_expr::expr::{Between, Cast, InList};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, ScalarUDF};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 use probepilot_sql::types::TYPE_KEY;
@@ -18,13 +16,13 @@ use crate::functions::types::is_exact;
 /// Makes calls of such casts, before types are final. Columns keep their names.
 #[derive(Debug)]
 pub struct Casts {
-    json_in: Arc<ScalarUDF>,
-    jsonb_in: Arc<ScalarUDF>,
+    json_in: ScalarUDF,
+    jsonb_in: ScalarUDF,
 }
 
 impl Default for Casts {
     fn default() -> Casts {
-        Casts { json_in: Arc::new(json::json_in()), jsonb_in: Arc::new(json::jsonb_in()) }
+        Casts { json_in: json::json_in(), jsonb_in: json::jsonb_in() }
     }
 }
 
@@ -54,24 +52,20 @@ impl Casts {
                 if list.iter().any(is_literal) && Kind::of_field(&expr.to_field(schema)?.1) == Some(Kind::Jsonb) =>
             {
                 let list = list.into_iter().map(|element| match is_literal(&element) {
-                    true => call(&self.jsonb_in, element),
+                    true => self.jsonb_in.call(vec![element]),
                     false => element,
                 });
                 Ok(Transformed::yes(Expr::InList(InList { expr, list: list.collect(), negated })))
             }
             Expr::WindowFunction(mut function) => {
                 let params = &mut function.params;
-                let mut changed = false;
-                for key in params.partition_by.iter_mut().chain(params.order_by.iter_mut().map(|key| &mut key.expr)) {
-                    changed |= by_length(key, schema)?;
-                }
+                let order = params.order_by.iter_mut().map(|key| &mut key.expr);
+                let changed = by_length(params.partition_by.iter_mut().chain(order), schema)?;
                 Ok(Transformed::new_transformed(Expr::WindowFunction(function), changed))
             }
             Expr::AggregateFunction(mut function) => {
-                let mut changed = false;
-                for key in &mut function.params.order_by {
-                    changed |= by_length(&mut key.expr, schema)?;
-                }
+                let order = function.params.order_by.iter_mut().map(|key| &mut key.expr);
+                let changed = by_length(order, schema)?;
                 Ok(Transformed::new_transformed(Expr::AggregateFunction(function), changed))
             }
             other => Ok(Transformed::no(other)),
@@ -84,7 +78,7 @@ impl Casts {
                 Kind::Json => &self.json_in,
                 Kind::Jsonb => &self.jsonb_in,
             };
-            return Ok(Transformed::yes(call(function, *cast.expr)));
+            return Ok(Transformed::yes(function.call(vec![*cast.expr])));
         }
         // Where no type has to be forgotten a plain cast is one that filters and files know.
         if is_exact(&cast.field) && !cast.expr.to_field(schema)?.1.metadata().contains_key(TYPE_KEY) {
@@ -97,8 +91,4 @@ impl Casts {
 
 fn is_literal(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Utf8View(_), None))
-}
-
-fn call(function: &Arc<ScalarUDF>, argument: Expr) -> Expr {
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(function), vec![argument]))
 }

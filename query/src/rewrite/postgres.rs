@@ -181,11 +181,10 @@ fn subscripts(function: &Function) -> Option<Expr> {
 /// `pg_catalog.f(…)` in FROM is `f(…)`, and its only column is named like its alias. What depends on other tables is an
 /// `unnest`, which has a form of its own in the tree.
 pub(super) fn table_function(factor: &mut TableFactor) {
-    // One column is called as the rows are.
     if let TableFactor::UNNEST { alias: Some(alias), array_exprs, with_ordinality: false, .. } = factor
-        && let ([_], []) = (array_exprs.as_slice(), alias.columns.as_slice())
+        && array_exprs.len() == 1
     {
-        alias.columns = vec![TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
+        name_column(alias);
     }
     let TableFactor::Table { name, args: Some(args), alias, .. } = factor else { return };
     if let [schema, _] = name.0.as_slice()
@@ -213,8 +212,8 @@ pub(super) fn table_function(factor: &mut TableFactor) {
         columns: Vec::new(),
         at: None,
     });
-    if alias.columns.is_empty() && (function != "unnest" || args.args.len() == 1) {
-        alias.columns = vec![TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
+    if function != "unnest" || args.args.len() == 1 {
+        name_column(alias);
     }
     let exprs = args.args.iter().filter_map(|arg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
@@ -228,6 +227,13 @@ pub(super) fn table_function(factor: &mut TableFactor) {
     let alias = Some(alias.clone());
     *factor =
         TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_offset_alias: None, with_ordinality: false };
+}
+
+/// The one column of rows is called as they are, when it has no name of its own.
+fn name_column(alias: &mut TableAlias) {
+    if alias.columns.is_empty() {
+        alias.columns = vec![TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
+    }
 }
 
 /// A function of one value in FROM is a row with it: `f(…) AS a` is `(SELECT f(…) AS a) AS a`.

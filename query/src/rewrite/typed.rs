@@ -1,13 +1,11 @@
 //! What PostgreSQL means by casts, comparisons and orders of types that Arrow treats otherwise: times of the session's zone,
 //! their texts, and intervals. Where types are final, so that casts which the planner adds are seen too.
 
-use std::sync::Arc;
-
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::expr::{Between, BinaryExpr, Cast, InList, ScalarFunction, Sort};
+use datafusion::logical_expr::expr::{Between, BinaryExpr, Cast, InList};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, lit};
@@ -41,19 +39,19 @@ pub(super) fn each_expression(
 /// The rule, behind the one that makes types final.
 #[derive(Debug)]
 pub struct Typed {
-    timestamp_in: Arc<ScalarUDF>,
-    timestamptz_in: Arc<ScalarUDF>,
-    timezone: Arc<ScalarUDF>,
-    timestamptz_plus: Arc<ScalarUDF>,
+    timestamp_in: ScalarUDF,
+    timestamptz_in: ScalarUDF,
+    timezone: ScalarUDF,
+    timestamptz_plus: ScalarUDF,
 }
 
 impl Default for Typed {
     fn default() -> Typed {
         Typed {
-            timestamp_in: Arc::new(moment::timestamp_in()),
-            timestamptz_in: Arc::new(moment::timestamptz_in()),
-            timezone: Arc::new(calendar::timezone()),
-            timestamptz_plus: Arc::new(calendar::timestamptz_plus()),
+            timestamp_in: moment::timestamp_in(),
+            timestamptz_in: moment::timestamptz_in(),
+            timezone: calendar::timezone(),
+            timestamptz_plus: calendar::timestamptz_plus(),
         }
     }
 }
@@ -64,8 +62,8 @@ impl AnalyzerRule for Typed {
     }
 
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
-        let zone = config.execution.time_zone.as_deref().unwrap_or("UTC");
-        let zone = (!Zone::named(zone)?.is_utc()).then(|| lit(zone));
+        let is_utc = Zone::of_session(config)?.is_utc();
+        let zone = config.execution.time_zone.as_deref().filter(|_| !is_utc).map(lit);
         let plan = each_expression(plan, |expr, schema| self.in_expr(expr, schema, zone.as_ref()))?;
         Ok(plan.transform_up_with_subqueries(order_of_rows)?.data)
     }
@@ -105,7 +103,7 @@ impl Typed {
         let call_plus = |time: Expr, interval: Expr| {
             let mut args = vec![time, interval, zone.clone()];
             args.extend((op == Operator::Minus).then(|| lit(true)));
-            Ok(Transformed::yes(call(&self.timestamptz_plus, args)))
+            Ok(Transformed::yes(self.timestamptz_plus.call(args)))
         };
         let (left, right) = match (&left_type, &right_type) {
             (DataType::Timestamp(_, Some(_)), DataType::Interval(_)) => return call_plus(*left, *right),
@@ -122,21 +120,21 @@ impl Typed {
     /// When a wall clock of the zone shows a time.
     fn moment(&self, local: Box<Expr>, zone: &Expr) -> Expr {
         let local = Cast::new(local, DataType::Timestamp(TimeUnit::Nanosecond, None));
-        call(&self.timezone, vec![zone.clone(), Expr::Cast(local)])
+        self.timezone.call(vec![zone.clone(), Expr::Cast(local)])
     }
 
     fn cast(&self, cast: Cast, schema: &DFSchema, zone: Option<&Expr>) -> Result<Transformed<Expr>> {
         let (from, to) = (cast.expr.get_type(schema)?, cast.field.data_type());
         let expr = match (&from, to, zone) {
             (from, to, _) if to.is_string() && output::has_own_text(from) => {
-                return Ok(Transformed::yes(call(&Arc::new(output::text_of(to.clone())), vec![*cast.expr])));
+                return Ok(Transformed::yes(output::text_of(to.clone()).call(vec![*cast.expr])));
             }
             (from, DataType::Timestamp(_, zone), _) if from.is_string() => {
                 let read = if zone.is_some() { &self.timestamptz_in } else { &self.timestamp_in };
-                call(read, vec![*cast.expr])
+                read.call(vec![*cast.expr])
             }
             (DataType::Timestamp(_, Some(_)), to, Some(zone)) if is_local(to) || is_clock(to) => {
-                call(&self.timezone, vec![zone.clone(), *cast.expr])
+                self.timezone.call(vec![zone.clone(), *cast.expr])
             }
             (from, DataType::Timestamp(_, Some(_)), Some(zone)) if is_local(from) => self.moment(cast.expr, zone),
             _ => return Ok(Transformed::no(Expr::Cast(cast))),
@@ -148,20 +146,20 @@ impl Typed {
 /// Rows that are sorted by an interval.
 fn order_of_rows(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::Sort(mut sort) = plan else { return Ok(Transformed::no(plan)) };
-    let mut changed = false;
-    for Sort { expr, .. } in &mut sort.expr {
-        changed |= by_length(expr, sort.input.schema())?;
-    }
+    let changed = by_length(sort.expr.iter_mut().map(|key| &mut key.expr), sort.input.schema())?;
     Ok(Transformed::new_transformed(LogicalPlan::Sort(sort), changed))
 }
 
-/// Makes an interval that is a key its length, and says whether it was one.
-pub(super) fn by_length(key: &mut Expr, schema: &DFSchema) -> Result<bool> {
-    if !is_interval(key, schema)? {
-        return Ok(false);
+/// Makes keys that are intervals their lengths, and says whether there was one.
+pub(super) fn by_length<'a>(keys: impl Iterator<Item = &'a mut Expr>, schema: &DFSchema) -> Result<bool> {
+    let mut changed = false;
+    for key in keys {
+        if is_interval(key, schema)? {
+            *key = length_of(std::mem::replace(key, Expr::Literal(ScalarValue::Null, None)));
+            changed = true;
+        }
     }
-    *key = length_of(std::mem::replace(key, Expr::Literal(ScalarValue::Null, None)));
-    Ok(true)
+    Ok(changed)
 }
 
 fn compares(op: Operator) -> bool {
@@ -181,8 +179,4 @@ fn is_local(data_type: &DataType) -> bool {
 
 fn is_clock(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Time32(_) | DataType::Time64(_))
-}
-
-fn call(function: &Arc<ScalarUDF>, args: Vec<Expr>) -> Expr {
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(function), args))
 }

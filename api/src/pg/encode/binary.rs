@@ -92,11 +92,11 @@ pub(super) fn writer<'a>(
             _ => return Err(refused()),
         },
         oids::TIME if matches!(data_type, DataType::Time32(_) | DataType::Time64(_)) => {
-            let time_us = output::time_us(array);
+            let time_us = output::microseconds_of(array);
             Box::new(move |row, out| out.put_i64(time_us(row)))
         }
         oids::TIMESTAMP | oids::TIMESTAMPTZ if matches!(data_type, DataType::Timestamp(..)) => {
-            let timestamp_us = output::timestamp_us(array);
+            let timestamp_us = output::microseconds_of(array);
             Box::new(move |row, out| out.put_i64(timestamp_us(row).saturating_sub(POSTGRES_EPOCH_US)))
         }
         oids::INTERVAL if matches!(data_type, DataType::Interval(_) | DataType::Duration(_)) => {

@@ -263,8 +263,7 @@ impl Connection {
         let response = CopyOutResponse::new(codes[0] as i8, count as i16, vec![codes[0]; count]);
         self.link.outbox.put(&PgWireBackendMessage::CopyOutResponse(response));
         format.begin(&columns, &mut self.link.outbox.buffer);
-        let zone = self.session.setting("TimeZone").and_then(|name| crate::pg::encode::Zone::find(&name));
-        let zone = zone.unwrap_or(crate::pg::encode::Zone::UTC);
+        let zone = self.zone();
         let sent = rows.send(&mut self.link, &columns, &zone, None, Framing::Copy(format)).await?;
         format.end(sent.rows, &mut self.link.outbox.buffer);
         self.link.outbox.put_empty(b'c');

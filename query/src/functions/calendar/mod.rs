@@ -12,21 +12,15 @@ use arrow::array::{Array, ArrayRef, AsArray, TimestampNanosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit, TimestampNanosecondType};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 use probepilot_sql::{SqlError, SqlState};
 
-use super::zone::Zone;
 pub(crate) use plus::timestamptz_plus;
 pub(crate) use zones::timezone;
 
 /// All of them.
 pub(super) fn all() -> Vec<ScalarUDF> {
     [age::all(), parts::all(), truncate::all(), zones::all()].into_iter().flatten().collect()
-}
-
-/// The zone of the session.
-fn session_zone(args: &ScalarFunctionArgs) -> Result<Zone> {
-    Zone::named(args.config_options.execution.time_zone.as_deref().unwrap_or("UTC"))
 }
 
 fn refused(state: SqlState, message: String) -> DataFusionError {
@@ -64,7 +58,7 @@ fn map_times(times: &ArrayRef, from: &DataType, to: &DataType, each: impl Fn(i64
 }
 
 /// Applies `each` to an argument, be it a column or a constant.
-fn over(value: &ColumnarValue, each: impl FnOnce(&ArrayRef) -> Result<ArrayRef>) -> Result<ColumnarValue> {
+pub(crate) fn over(value: &ColumnarValue, each: impl FnOnce(&ArrayRef) -> Result<ArrayRef>) -> Result<ColumnarValue> {
     match value {
         ColumnarValue::Array(array) => each(array).map(ColumnarValue::Array),
         ColumnarValue::Scalar(value) => {

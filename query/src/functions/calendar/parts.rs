@@ -12,9 +12,9 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use probepilot_sql::SqlState;
 
-use super::{constant_text, has_zone, local_type, moment_type, over, refused, session_zone};
+use super::{constant_text, has_zone, local_type, moment_type, over, refused};
 use crate::functions::aggregates::sql_name;
-use crate::functions::zone::naive;
+use crate::functions::zone::{Zone, naive};
 
 /// The function.
 pub(super) fn all() -> Vec<ScalarUDF> {
@@ -49,7 +49,7 @@ impl ScalarUDFImpl for DatePart {
             return Ok(ColumnarValue::Scalar(ScalarValue::Float64(None)));
         };
         let field = field.trim().to_lowercase();
-        let zone = session_zone(&args)?;
+        let zone = Zone::of_session(&args.config_options)?;
         over(&args.args[1], |values| {
             let unknown = || {
                 let message = format!("unit \"{field}\" not recognized for type {}", sql_name(values.data_type()));

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
 };
 use probepilot_sql::SqlState;
 
-use super::{constant_text, has_zone, local_type, map_times, moment_type, over, refused, session_zone};
+use super::{constant_text, has_zone, local_type, map_times, moment_type, over, refused};
 use crate::functions::aggregates::sql_name;
 use crate::functions::zone::{Zone, naive};
 
@@ -129,7 +129,7 @@ impl ScalarUDFImpl for DateTrunc {
         let null = || Ok(ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from(&returned)?));
         let Some(name) = constant_text(&args.args[0], "the unit of date_trunc")? else { return null() };
         let unit = Unit::read(&name, &args.args[1].data_type())?;
-        let session = session_zone(&args)?;
+        let session = Zone::of_session(&args.config_options)?;
         let zone = match args.args.get(2) {
             None => session.clone(),
             Some(zone) => match constant_text(zone, "the zone of date_trunc")? {

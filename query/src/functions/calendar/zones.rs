@@ -7,7 +7,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use probepilot_sql::SqlState;
 
-use super::{has_zone, local_type, map_times, moment_type, over, refused, session_zone};
+use super::{has_zone, local_type, map_times, moment_type, over, refused};
 use crate::functions::zone::Zone;
 
 /// All of them.
@@ -51,7 +51,7 @@ impl ScalarUDFImpl for TimeZone {
             ColumnarValue::Scalar(zone) => named(zone)?,
             ColumnarValue::Array(zones) => return by_row(zones, &args.args[1], &returned, args.number_rows),
         };
-        let session = session_zone(&args)?;
+        let session = Zone::of_session(&args.config_options)?;
         over(&args.args[1], |times| convert(times, &zone, &session, &returned))
     }
 }

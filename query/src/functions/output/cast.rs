@@ -6,10 +6,11 @@ use arrow::array::{Array, ArrayRef, StringViewBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef};
 use bytes::BytesMut;
-use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err};
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::{is_list, writer};
+use crate::functions::calendar::over;
 use crate::functions::zone::Zone;
 
 /// The function that gives texts of the type `to`, in the session's zone. Users write it as a cast.
@@ -55,15 +56,8 @@ impl ScalarUDFImpl for TextOf {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let zone = Zone::named(args.config_options.execution.time_zone.as_deref().unwrap_or("UTC"))?;
-        let written = |values: &ArrayRef| texts(&args.arg_fields[0], values, &zone, &self.to);
-        match &args.args[0] {
-            ColumnarValue::Array(values) => Ok(ColumnarValue::Array(written(values)?)),
-            ColumnarValue::Scalar(value) => {
-                let text = ScalarValue::try_from_array(&written(&value.to_array()?)?, 0)?;
-                Ok(ColumnarValue::Scalar(text))
-            }
-        }
+        let zone = Zone::of_session(&args.config_options)?;
+        over(&args.args[0], |values| texts(&args.arg_fields[0], values, &zone, &self.to))
     }
 }
 

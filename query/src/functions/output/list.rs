@@ -46,14 +46,7 @@ pub(super) fn array_writer<'a>(
 
 /// Whether a list is `jsonb` for PostgreSQL: it is called so, or its elements have no arrays.
 fn is_json(field: &FieldRef) -> bool {
-    let element = match field.data_type() {
-        DataType::List(element)
-        | DataType::LargeList(element)
-        | DataType::ListView(element)
-        | DataType::LargeListView(element)
-        | DataType::FixedSizeList(element, _) => element,
-        _ => return true,
-    };
+    let Some(element) = element_of(field.data_type()) else { return true };
     match field.metadata().get(TYPE_KEY) {
         Some(name) => name == JSONB,
         None => {
@@ -68,14 +61,18 @@ fn is_json(field: &FieldRef) -> bool {
 
 /// Whether values of the type are lists.
 pub fn is_list(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::List(_)
-            | DataType::LargeList(_)
-            | DataType::ListView(_)
-            | DataType::LargeListView(_)
-            | DataType::FixedSizeList(..)
-    )
+    element_of(data_type).is_some()
+}
+
+fn element_of(list: &DataType) -> Option<&FieldRef> {
+    match list {
+        DataType::List(element)
+        | DataType::LargeList(element)
+        | DataType::ListView(element)
+        | DataType::LargeListView(element)
+        | DataType::FixedSizeList(element, _) => Some(element),
+        _ => None,
+    }
 }
 
 /// The elements' field, all elements, and which of them a row has.

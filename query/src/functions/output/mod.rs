@@ -88,12 +88,12 @@ pub fn writer<'a>(field: &'a FieldRef, array: &'a dyn Array, zone: &'a Zone) -> 
             primitive!(Date64Type, |out, value| datetime::put_date(out, value.div_euclid(86_400_000)))
         }
         DataType::Time32(_) | DataType::Time64(_) => {
-            let time_us = time_us(array);
+            let time_us = microseconds_of(array);
             Box::new(move |row, out| datetime::put_time(out, time_us(row)))
         }
         DataType::Timestamp(_, zoned) => {
             let zoned = zoned.is_some();
-            let timestamp_us = timestamp_us(array);
+            let timestamp_us = microseconds_of(array);
             let mut offset = zone.cached();
             Box::new(move |row, out| {
                 let us = timestamp_us(row);
@@ -166,35 +166,23 @@ pub fn indirect(array: &dyn Array) -> Result<Indirect<'_>, SqlError> {
     })
 }
 
-/// Microseconds since midnight of a row.
-pub fn time_us(array: &dyn Array) -> Box<dyn Fn(usize) -> i64 + '_> {
+/// Microseconds of a row: since midnight for times, since 1970 for timestamps.
+pub fn microseconds_of(array: &dyn Array) -> Box<dyn Fn(usize) -> i64 + '_> {
     macro_rules! read {
-        ($arrow:ty, $unit:expr) => {{
+        ($arrow:ty, $unit:ident) => {{
             let array = array.as_primitive::<$arrow>();
-            Box::new(move |row| datetime::microseconds(i64::from(array.value(row)), $unit))
+            Box::new(move |row| datetime::microseconds(i64::from(array.value(row)), TimeUnit::$unit))
         }};
     }
     match array.data_type() {
-        DataType::Time32(TimeUnit::Second) => read!(Time32SecondType, TimeUnit::Second),
-        DataType::Time32(_) => read!(Time32MillisecondType, TimeUnit::Millisecond),
-        DataType::Time64(TimeUnit::Microsecond) => read!(Time64MicrosecondType, TimeUnit::Microsecond),
-        _ => read!(Time64NanosecondType, TimeUnit::Nanosecond),
-    }
-}
-
-/// Microseconds since 1970 of a row.
-pub fn timestamp_us(array: &dyn Array) -> Box<dyn Fn(usize) -> i64 + '_> {
-    macro_rules! read {
-        ($arrow:ty, $unit:expr) => {{
-            let array = array.as_primitive::<$arrow>();
-            Box::new(move |row| datetime::microseconds(array.value(row), $unit))
-        }};
-    }
-    match array.data_type() {
-        DataType::Timestamp(TimeUnit::Second, _) => read!(TimestampSecondType, TimeUnit::Second),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => read!(TimestampMillisecondType, TimeUnit::Millisecond),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => read!(TimestampMicrosecondType, TimeUnit::Microsecond),
-        _ => read!(TimestampNanosecondType, TimeUnit::Nanosecond),
+        DataType::Time32(TimeUnit::Second) => read!(Time32SecondType, Second),
+        DataType::Time32(_) => read!(Time32MillisecondType, Millisecond),
+        DataType::Time64(TimeUnit::Microsecond) => read!(Time64MicrosecondType, Microsecond),
+        DataType::Time64(_) => read!(Time64NanosecondType, Nanosecond),
+        DataType::Timestamp(TimeUnit::Second, _) => read!(TimestampSecondType, Second),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => read!(TimestampMillisecondType, Millisecond),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => read!(TimestampMicrosecondType, Microsecond),
+        _ => read!(TimestampNanosecondType, Nanosecond),
     }
 }
 

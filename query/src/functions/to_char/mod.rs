@@ -80,8 +80,7 @@ impl ScalarUDFImpl for ToChar {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let zone = args.config_options.execution.time_zone.as_deref().unwrap_or("UTC");
-        let zone = Zone::named(zone)?;
+        let zone = Zone::of_session(&args.config_options)?;
         let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if scalar { 1 } else { args.number_rows };
         let values = args.args[0].to_array(rows)?;
