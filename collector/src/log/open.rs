@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::codec;
+use super::codec::{self, EntryDecoder};
 use super::file::{EntryReader, OpenError, Step, file_first};
 use super::files::LogFile;
 use super::format::EntryKind;
@@ -134,7 +134,10 @@ impl Found {
         };
         let mut last = first - 1;
         let mut damaged_at = None;
+        // An entry of a table whose schema is damaged cannot be read either. Only then is one decoded here.
+        let (mut decoder, mut schema_lost) = (EntryDecoder::default(), false);
         loop {
+            let at = reader.offset();
             match reader.step().map_err(io("read"))? {
                 Step::Entry { header, payload } => {
                     let sequence = header.sequence;
@@ -143,7 +146,13 @@ impl Found {
                     {
                         self.lose(path, offset, (last + 1).max(committed + 1), sequence - 1, None);
                     }
-                    if header.kind == EntryKind::Envelope {
+                    if header.kind == EntryKind::Schema {
+                        schema_lost |= decoder.schema(&payload).is_err();
+                    } else {
+                        if schema_lost && decoder.envelope(&payload).is_err() {
+                            let rows = Some(u64::from(header.rows));
+                            self.lose(path, at, sequence.max(committed + 1), sequence, rows);
+                        }
                         if let Ok(identity) = codec::identity(&payload) {
                             self.producers.took(&identity.producer, identity.epoch, identity.number, sequence);
                         }
@@ -156,8 +165,14 @@ impl Found {
                         self.lose(path, offset, header.sequence.max(committed + 1), header.sequence, rows);
                         last = header.sequence;
                     }
-                    Some(_) => tracing::error!(file = %path.display(), offset, "a schema in the log is damaged"),
-                    None => damaged_at = Some(damaged_at.unwrap_or(offset)),
+                    Some(_) => {
+                        tracing::error!(file = %path.display(), offset, "a schema in the log is damaged");
+                        schema_lost = true;
+                    }
+                    None => {
+                        damaged_at = Some(damaged_at.unwrap_or(offset));
+                        schema_lost = true; // It may have been one.
+                    }
                 },
                 Step::End { offset, torn_bytes } => {
                     let offset = damaged_at.unwrap_or(offset);

@@ -189,6 +189,41 @@ async fn a_damaged_entry_in_the_middle_is_reported_and_the_rest_is_served() {
 }
 
 #[tokio::test]
+async fn entries_whose_schema_is_damaged_are_counted_as_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), 0);
+    append(&log, 1..=3).await;
+    log.close().await;
+    let path = log_files(directory.path()).remove(0);
+    let whole = fs::read(&path).unwrap();
+    let mut reader = file::EntryReader::open(&path).unwrap();
+    let (mut schema, mut envelopes) = (0, Vec::new());
+    loop {
+        let offset = reader.offset();
+        match reader.step().unwrap() {
+            file::Step::Entry { header, .. } if header.kind == format::EntryKind::Schema => schema = offset,
+            file::Step::Entry { .. } => envelopes.push(offset),
+            _ => break,
+        }
+    }
+    // In its payload, and in its header, so that nothing says that it was a schema.
+    for at in [schema + 40, schema + 20] {
+        let mut broken = whole.clone();
+        broken[at as usize] ^= 0x55;
+        fs::write(&path, &broken).unwrap();
+        for committed in [0, 2] {
+            let log = open(directory.path(), committed);
+            let lost = (1..).zip(&envelopes).filter(|(sequence, _)| *sequence > committed).map(|(sequence, offset)| {
+                Damage { path: path.clone(), offset: *offset, first: sequence, last: sequence, rows: Some(40) }
+            });
+            assert_eq!(log.damage(), lost.collect::<Vec<_>>(), "byte {at}, {committed} committed");
+            assert_eq!(log.head(), 3);
+            log.close().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn files_are_trimmed_and_sequences_never_used_again() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), 0);
